@@ -1,0 +1,32 @@
+# Every recipe is a `python -m ...` line; README.md has them for a machine without make.
+# build/ is scratch: baked anew when the template changes (what was there stays in build/before).
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+  $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+SHOP := {{cookiecutter.project_slug}}
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+STYLE := --no-cache --config '$(SHOP)/pyproject.toml' hooks tests
+.PHONY: demo test check
+
+demo: .venv/.run
+	@cd build/my-shop && exec ../../$(PY) -m shop demo $(ARGS)
+test: .venv/.dev
+	cd build/my-shop && ../../$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest tests $(ARGS)
+check: .venv/.dev
+	$(PY) -m ruff check --no-cache '$(SHOP)' && $(PY) -m ruff check $(STYLE)
+	$(PY) -m ruff format --check --no-cache '$(SHOP)' && $(PY) -m ruff format --check $(STYLE)
+	cd '$(SHOP)' && ../$(PY) -m mypy --cache-dir ../build/.mypy_cache
+	$(PY) -m mypy --cache-dir build/.mypy_cache --strict --ignore-missing-imports hooks tests
+
+.venv/.bake:
+	@[ "$(PYTHON)" ] || { echo "需要 Python 3.11+ 和 venv / Python 3.11+ with venv is needed"; exit 1; }
+	@echo "安装依赖，只此一次 / Installing packages, once (about 20 MB) ..."
+	@$(PYTHON) -m venv .venv && $(PIP) 'cookiecutter>=2.7,<3' && touch $@
+build/.baked: $(shell find cookiecutter.json hooks '$(SHOP)' ! -path '*_cache*' ! -path '*__pycache__*') | .venv/.bake
+	@mkdir -p build; [ ! -d build/my-shop ] || { rm -rf build/before && mv build/my-shop build/before; }
+	@$(PY) -m cookiecutter . --no-input --default-config -o build >/dev/null && touch $@
+.venv/.run: $(SHOP)/pyproject.toml | build/.baked
+	@$(PIP) -e build/my-shop && touch $@
+.venv/.dev: $(SHOP)/pyproject.toml tests/requirements.txt | build/.baked
+	@$(PIP) -e 'build/my-shop[dev]' -r tests/requirements.txt && touch .venv/.run $@

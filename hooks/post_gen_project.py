@@ -1,0 +1,75 @@
+"""Remove the pages nobody chose and the template's caches, then print the next steps.
+
+Cookiecutter runs this inside the new project. Only literal paths and caches are ever removed;
+pre_gen_project.py has made sure that the bake itself brought them.
+"""
+
+import json
+import os
+import shutil
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+ANSWERS: dict[str, Any] = json.loads(
+    r"""
+{{ cookiecutter | tojson }}
+"""
+)
+UNCHOSEN = {
+    "both": [],
+    "miniprogram": ["pages/h5", "tests/pages/h5"],
+    "h5": ["pages/miniprogram", "tests/pages/miniprogram"],
+    "none": ["pages", "tests/pages"],
+}
+CACHES = ("__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+THEIRS = (".git", ".venv", "venv", "var", "node_modules")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that exists."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_caches(folder: Path) -> None:
+    """Remove caches that an in-place run left in the template, not those of the owner's .venv."""
+    for here, folders, _ in os.walk(folder):
+        for name in folders:
+            if any(fnmatch(name, pattern) for pattern in CACHES):
+                shutil.rmtree(Path(here, name))
+        folders[:] = [name for name in folders if name not in THEIRS and Path(here, name).exists()]
+
+
+def next_steps(name: str, folder: Path) -> str:
+    """Tell what to type now, on this system."""
+    python, venv = "python3", ".venv/bin/python"
+    if os.name == "nt":
+        python, venv = "py", r".venv\Scripts\python"
+    return f"""
+已生成 · Created: {name}
+
+  cd "{folder}"
+  {python} -m venv .venv
+  {venv} -m pip install -e ".[dev]"
+  {venv} -m shop demo
+
+商品在 shop/catalogue.py，付款之后做什么在 shop/on_paid.py，其余见 README.zh-CN.md
+What you sell: shop/catalogue.py. What happens then: shop/on_paid.py. The rest: README.md
+"""
+
+
+def main() -> None:
+    """Leave what was chosen."""
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for name in UNCHOSEN[ANSWERS["frontends"]]:
+        remove(Path(name))
+    remove_caches(Path())
+    sys.stdout.write(next_steps(ANSWERS["project_name"], Path.cwd()))
+
+
+if __name__ == "__main__":
+    main()
