@@ -1,0 +1,213 @@
+import { ApiError, api, newKey, patiently, pause } from './api.js';
+import { alarm, barView, openView, orderView, ordersView, shopView, show } from './views.js';
+import { cashier, place } from './wechat.js';
+
+const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 30, 30, 60]; // seconds
+const FINAL = ['PAID', 'REFUNDED', 'CLOSED'];
+const page = { where: '', products: [], cart: read('cart', {}), order: null, said: '', why: '' };
+let busy = false;
+let turn = 0; // whoever raises it ends the polling that began before
+
+function read(name, otherwise) {
+  return JSON.parse(sessionStorage.getItem(name)) || otherwise;
+}
+
+function keep(name, value) {
+  sessionStorage.setItem(name, JSON.stringify(value));
+}
+
+// One thing at a time: a double tap does nothing.
+async function once(work) {
+  if (busy) return;
+  busy = true;
+  document.body.classList.add('busy');
+  alarm();
+  await work().catch(complain);
+  release();
+}
+
+function release() {
+  busy = false;
+  document.body.classList.remove('busy');
+}
+
+function complain(error) {
+  const stranger = ['LOGIN_REQUIRED', 'OPENID_REQUIRED'].includes(error.code);
+  if (stranger && logIn()) return true;
+  alarm(error.message, error instanceof ApiError ? error.detail : '');
+  return false;
+}
+
+// snsapi_base is silent. Two round trips without a session mean that cookies are refused: stop.
+function logIn() {
+  const tries = read('logins', 0);
+  if (page.where !== 'wechat' || tries > 1) return false;
+  keep('logins', tries + 1);
+  const here = encodeURIComponent(location.pathname + location.search);
+  location.replace(`/oauth/start?return_to=${here}`);
+  return true;
+}
+
+async function loggedIn() {
+  try {
+    await api('GET', '/api/me');
+    sessionStorage.removeItem('logins');
+    return true;
+  } catch (error) {
+    return !complain(error);
+  }
+}
+
+function change(sku, by) {
+  const quantity = Math.min(99, (page.cart[sku] || 0) + by);
+  page.cart = { ...page.cart, [sku]: quantity };
+  if (quantity < 1) delete page.cart[sku];
+  keep('cart', page.cart);
+  sessionStorage.removeItem('pending'); // another cart is another order
+  drawShop();
+}
+
+// The key stays until the order is settled: a repeat after a lost answer finds the same order.
+async function placeOrder() {
+  const items = Object.entries(page.cart).map(([sku, quantity]) => ({ sku, quantity }));
+  const { key } = read('pending', { key: newKey() });
+  keep('pending', { key });
+  page.order = await patiently(() => api('POST', '/api/orders', { items }, key));
+  keep('pending', { key, number: page.order.order_no });
+  history.pushState(null, '', `/?order=${page.order.order_no}`);
+}
+
+async function pay() {
+  const number = page.order.order_no;
+  Object.assign(page, { said: 'paying', why: '' });
+  follow(number);
+  try {
+    const url = `/api/orders/${number}/payments`;
+    const payment = await patiently(() => api('POST', url, { scene: 'jsapi' }));
+    Object.assign(page, await cashier(payment.invoke));
+  } catch (error) {
+    page.said = '';
+    complain(error);
+  }
+  if (page.order && page.order.order_no === number) follow(number);
+}
+
+async function cancel() {
+  const number = page.order.order_no;
+  page.order = await patiently(() => api('POST', `/api/orders/${number}/cancel`, {}));
+  page.said = '';
+  follow(number);
+}
+
+// Whatever the client said, only the server knows: ask it, quickly at first, then more rarely.
+async function follow(number) {
+  const mine = (turn += 1);
+  for (const seconds of LADDER) {
+    drawOrder();
+    await pause(seconds);
+    if (mine !== turn || document.hidden) return;
+    const order = await ask(number);
+    if (mine !== turn) return;
+    page.order = order || page.order;
+    if (page.said === 'ok' && seconds > 2) page.said = 'late';
+    if (!page.order || FINAL.includes(page.order.state)) break;
+  }
+  if (!page.order) page.said = 'lost';
+  settle();
+  drawOrder();
+}
+
+async function ask(number) {
+  try {
+    return await api('GET', `/api/orders/${encodeURIComponent(number)}?refresh=1`);
+  } catch (error) {
+    complain(error);
+    return null;
+  }
+}
+
+function settle() {
+  if (!page.order || !FINAL.includes(page.order.state)) return;
+  release(); // the cashier may never call back
+  if (page.order.order_no !== read('pending', {}).number) return;
+  sessionStorage.removeItem('pending');
+  if (page.order.state === 'PAID') keep('cart', (page.cart = {}));
+}
+
+async function list(after) {
+  const answer = await api('GET', `/api/orders${after ? `?after=${encodeURIComponent(after)}` : ''}`);
+  page.orders = after ? page.orders.concat(answer.orders) : answer.orders;
+  page.next = answer.next;
+  show(ordersView(page));
+}
+
+async function openShop() {
+  if (!page.products.length) page.products = (await api('GET', '/api/products')).products;
+  const known = page.products.map((product) => product.sku);
+  page.cart = Object.fromEntries(Object.entries(page.cart).filter(([sku]) => known.includes(sku)));
+  drawShop();
+}
+
+const drawOrder = () => show(orderView(page));
+const drawShop = () => show(shopView(page), barView(page));
+
+// The address says what is on the screen: reload, back and a shared link find it again.
+function route() {
+  turn += 1;
+  Object.assign(page, { order: null, said: '', why: '' });
+  const query = new URLSearchParams(location.search);
+  const inner = query.get('order') || query.get('view') === 'orders';
+  document.body.classList.toggle('inner', Boolean(inner));
+  if (inner && page.where !== 'wechat') show(openView(page.where));
+  else if (query.get('order')) follow(query.get('order'));
+  else once(inner ? list : openShop);
+}
+
+function go(address) {
+  history.pushState(null, '', address);
+  release();
+  alarm();
+  route();
+  window.scrollTo(0, 0);
+}
+
+// Back from the cashier, another app or a sleeping screen.
+function resume() {
+  if (document.hidden || !page.order || FINAL.includes(page.order.state)) return;
+  if (page.said === 'paying') page.said = 'late';
+  release();
+  follow(page.order.order_no);
+}
+
+const ACTIONS = {
+  more: ({ sku }) => change(sku, 1),
+  less: ({ sku }) => change(sku, -1),
+  buy: () => once(() => placeOrder().then(pay)),
+  pay: () => once(pay),
+  cancel: () => once(cancel),
+  next: () => once(() => list(page.next)),
+  reload: () => start(),
+  resume,
+  dismiss: () => alarm(),
+  copy: () => document.querySelector('#address').select() || document.execCommand('copy'),
+};
+
+document.addEventListener('click', (event) => {
+  const link = event.target.closest('a[data-go]');
+  const button = event.target.closest('[data-do]');
+  if (link) event.preventDefault();
+  if (link) go(link.getAttribute('href'));
+  else if (button) ACTIONS[button.dataset.do](button.dataset);
+});
+document.addEventListener('visibilitychange', resume);
+window.addEventListener('popstate', route);
+window.addEventListener('pageshow', (event) => event.persisted && start());
+
+async function start() {
+  release();
+  alarm();
+  page.where = await place();
+  if (page.where !== 'wechat' || (await loggedIn())) route();
+}
+
+start();

@@ -1,0 +1,147 @@
+// What is on the screen, made from data alone. Text goes in as text: nothing here reads HTML.
+import { yuan } from './api.js';
+
+const FACES = {
+  CONFIRMING: ['wait', '正在确认', 'Asking WeChat Pay…'],
+  OPEN: ['open', '等待付款', 'Waiting for payment'],
+  CLOSING: ['wait', '正在取消', 'Closing at WeChat Pay…'],
+  CLOSED: ['closed', '订单已关闭', 'Closed'],
+  PAID: ['paid', '支付成功', 'Paid'],
+  REFUNDED: ['back', '已全额退款', 'Refunded'],
+};
+const REFUND_STATES = { SUCCESS: '已到账', REJECTED: '未成功', CLOSED: '已关闭', ABNORMAL: '处理中，请联系商家' };
+const SAID = {
+  cancel: '付款没有完成，订单为您留着',
+  late: '微信还没有确认。如果已经付款，请不要重复支付',
+};
+
+function h(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children.flat().filter((child) => child || child === 0));
+  return element;
+}
+
+function picture(id, name) {
+  const space = 'http://www.w3.org/2000/svg';
+  const svg = document.createElementNS(space, 'svg');
+  const use = svg.appendChild(document.createElementNS(space, 'use'));
+  use.setAttribute('href', `#${id}`);
+  svg.setAttribute('class', name);
+  svg.setAttribute('aria-hidden', 'true');
+  return svg;
+}
+
+// 'pay' is both the action and the hook that tests look for.
+function button(action, kind, text, more = {}) {
+  const names = { type: 'button', class: kind, 'data-do': action, 'data-test': action, ...more };
+  return h('button', names, text);
+}
+
+const when = (time) => time && new Date(time).toLocaleString('zh-CN', { hour12: false });
+
+export function show(content, bar = '') {
+  document.getElementById('view').replaceChildren(content);
+  document.getElementById('bar').replaceChildren(bar);
+  document.getElementById('bar').hidden = !bar;
+  tick();
+}
+
+export function alarm(text = '', detail = '') {
+  const box = document.getElementById('alert');
+  box.replaceChildren(h('p', {}, text), h('small', {}, detail), button('dismiss', 'close', '✕'));
+  box.hidden = !text;
+}
+
+export function shopView({ products, cart }) {
+  const rows = products.map(({ sku, name, price_fen }, index) => {
+    const less = button('less', 'step', '−', { 'data-sku': sku, 'aria-label': '减少' });
+    const more = button('more', 'step add', '+', { 'data-sku': sku, 'aria-label': '增加' });
+    const count = cart[sku] ? [less, h('output', {}, String(cart[sku]))] : [];
+    const words = h('div', { class: 'words' }, h('h2', {}, name), h('b', {}, yuan(price_fen)));
+    const stepper = h('div', { class: 'stepper' }, ...count, more);
+    return h('li', { 'data-test': 'product', 'data-sku': sku }, picture(`art-${index % 4}`, 'art'), words, stepper);
+  });
+  return h('ul', { class: 'products' }, rows);
+}
+
+export function barView({ where, products, cart }) {
+  if (where !== 'wechat') return openView(where);
+  const total = products.reduce((sum, { sku, price_fen }) => sum + price_fen * (cart[sku] || 0), 0);
+  const pay = button('buy', 'primary', '微信支付', { 'data-test': 'pay' });
+  pay.disabled = !total;
+  const sum = h('p', {}, h('small', {}, '合计 Total'), h('b', { 'data-test': 'total' }, yuan(total)));
+  return h('div', { class: 'checkout' }, sum, pay);
+}
+
+export function openView(where) {
+  if (where === 'webview') return h('p', { class: 'notice' }, '请回到小程序里下单 · Please order in the mini program');
+  const address = h('input', { id: 'address', readonly: '', 'aria-label': '网址', value: location.href });
+  const words = h('div', {}, h('h2', {}, '请在微信中打开'), h('p', {}, 'Open in WeChat to pay: copy this address'));
+  const head = h('div', { class: 'invite' }, picture('icon-wechat', 'icon'), words);
+  const copy = h('div', { class: 'copy' }, address, button('copy', 'plain', '复制'));
+  return h('section', { class: 'notice', 'data-test': 'open-in-wechat' }, head, copy);
+}
+
+export function orderView({ order, said, why }) {
+  if (!order && said === 'lost') return h('p', { class: 'quiet' }, '订单没有打开 ', button('reload', 'plain', '再试一次'));
+  if (!order) return h('p', { class: 'quiet' }, '正在打开 · Loading…');
+  const waiting = order.state === 'OPEN' && ['paying', 'ok'].includes(said);
+  const [icon, title, english] = FACES[waiting ? 'CONFIRMING' : order.state];
+  const open = order.state === 'OPEN' && !waiting;
+  const face = h(
+    'section',
+    { class: `face ${icon}` },
+    picture(`icon-${icon}`, 'icon'),
+    h('h2', {}, title, h('small', {}, english)),
+    h('strong', { 'data-test': 'amount' }, yuan(order.total_fen)),
+    open && h('p', { class: 'timer' }, '剩余 ', h('time', { 'data-until': order.expires_at }), ' · 过期自动关闭'),
+    open && said && h('p', { class: 'said', 'data-test': 'said' }, SAID[said] || `微信支付没有成功 ${why}`),
+  );
+  const state = waiting ? 'CONFIRMING' : order.state;
+  return h('article', { 'data-test': 'order', 'data-state': state }, face, actions(order, open, waiting), details(order));
+}
+
+function actions({ payments }, open, waiting) {
+  if (waiting) return h('nav', {}, button('resume', 'plain', '没有弹出支付？刷新看看'));
+  if (payments.some(({ state }) => state === 'HELD')) return h('p', { class: 'quiet' }, '付款正在人工核对，请联系商家');
+  const home = h('a', { class: 'plain', href: '/', 'data-go': '', 'data-test': 'back' }, open ? '回到小店' : '继续逛逛');
+  if (!open) return h('nav', {}, home);
+  return h('nav', {}, button('pay', 'primary', '继续支付'), button('cancel', 'plain', '取消订单'), home);
+}
+
+function details(order) {
+  const paid = order.payments.find(({ state }) => state === 'PAID') || {};
+  const rows = [
+    ...order.items.map((item) => [`${item.name} × ${item.quantity}`, yuan(item.price_fen * item.quantity)]),
+    ['订单编号', order.order_no],
+    ['下单时间', when(order.created_at)],
+    ['付款时间', when(order.paid_at)],
+    ['微信交易单号', paid.transaction_id],
+    ...order.refunds.map((refund) => [`退款 ${REFUND_STATES[refund.state] || '处理中'}`, yuan(refund.refund_fen)]),
+  ];
+  const shown = rows.filter(([, value]) => value);
+  return h('dl', {}, shown.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+}
+
+export function ordersView({ orders, next }) {
+  if (!orders.length) return h('p', { class: 'quiet' }, '还没有订单 · No orders yet');
+  const rows = orders.map((order) => {
+    const [icon, title] = FACES[order.state];
+    const names = order.items.map((item) => `${item.name} × ${item.quantity}`).join('，');
+    const link = { href: `/?order=${order.order_no}`, 'data-go': '', 'data-test': 'order-row', class: icon };
+    const head = h('div', {}, h('small', {}, when(order.created_at)), h('em', {}, title));
+    return h('a', link, head, h('h2', {}, names), h('b', {}, yuan(order.total_fen)));
+  });
+  const more = next && button('next', 'plain', '更多订单');
+  return h('section', { class: 'orders' }, h('h1', {}, '我的订单', h('small', {}, 'My orders')), rows, more);
+}
+
+function tick() {
+  for (const clock of document.querySelectorAll('[data-until]')) {
+    const left = Math.max(0, Math.round((Date.parse(clock.dataset.until) - Date.now()) / 1000));
+    clock.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`;
+  }
+}
+
+setInterval(tick, 1000);
