@@ -1,0 +1,279 @@
+"""Talk to WeChat Pay APIv3: sign, send, verify, and name every way it can end.
+
+Follows pay.weixin.qq.com/doc/v3/merchant/4012365336 and 4013053420. A POST that may have reached
+WeChat is never repeated here: OutcomeUnknown goes to the caller, who knows how to query.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from . import sign
+from .errors import (
+    ApiError,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    Refused,
+    SignatureInvalid,
+    TryAgain,
+    WeChatError,
+)
+from .keys import Merchant
+from .transport import Answer, send
+from .trust import Trust
+
+HOST = "https://api.mch.weixin.qq.com"
+STANDBY = "https://api2.mch.weixin.qq.com"
+REFRESH_SECONDS = 12 * 3600
+UNKNOWN_SERIAL_SECONDS = 60
+_Reader = Callable[[Answer], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and how it ended, for logs and lessons: no Authorization, no key in it."""
+
+    method: str
+    target: str
+    status: int | None
+    seconds: float
+    request_id: str | None
+    signed_message: str
+    error: str | None
+
+
+class Client:
+    """One merchant's connection to WeChat Pay; `http` is yours to configure and to close.
+
+    `standby` is used when the main host cannot be reached, or None. `now` returns Unix seconds.
+    `on_exchange` is called after every request and must not raise.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        merchant: Merchant,
+        trust: Trust,
+        *,
+        host: str = HOST,
+        standby: str | None = STANDBY,
+        now: Callable[[], float] = time.time,
+        on_exchange: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        self.merchant = merchant
+        self.trust = trust
+        self._http = http
+        self._host = host
+        self._standby = standby
+        self._now = now
+        self._on_exchange = on_exchange
+        self._download: asyncio.Task[dict[str, Any]] | None = None
+        self._downloaded_at = self._unknown_serial_at = float("-inf")
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Read something; returns the verified JSON object. Raises see post()."""
+        await self._need_certificates()
+        query = f"?{urlencode(params, quote_via=quote)}" if params else ""
+        return await self._call("GET", path + query, b"", self._verified)
+
+    async def post(self, path: str, body: bytes | Mapping[str, Any]) -> dict[str, Any]:
+        """Do something, once; returns the verified JSON object, and {} only for a verified 204.
+
+        Bytes are signed and sent as they are. Raises Refused (RateLimited), TryAgain, NotSent,
+        OutcomeUnknown.
+        """
+        await self._need_certificates()
+        content = body if isinstance(body, bytes) else to_json(body)
+        return await self._call("POST", path, content, self._verified)
+
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Prove that WeChat signed these raw bytes, fetching unknown certificates by the rules.
+
+        Only a serial that looks like a certificate's starts a download, at most one per minute;
+        whoever comes meanwhile waits for the same one. Raises SignatureInvalid.
+        """
+        try:
+            self.trust.verify(headers, body, now=self._now())
+        except SignatureInvalid as error:
+            serial = {name.lower(): value for name, value in headers.items()}["wechatpay-serial"]
+            if error.reason != "unknown_serial" or not self._may_download(serial):
+                raise
+            try:
+                await self.refresh_certificates()
+            except WeChatError:
+                raise error from None
+            self.trust.verify(headers, body, now=self._now())
+
+    async def refresh_certificates(self) -> None:
+        """Download the platform certificates now; concurrent callers share one download.
+
+        Raises what get() raises, and DecryptFailed when the APIv3 key is wrong.
+        """
+        await asyncio.shield(self._start_download())
+
+    def _start_download(self) -> asyncio.Task[dict[str, Any]]:
+        if self._download is None or self._download.done():
+            self._downloaded_at = self._now()
+            call = self._call("GET", "/v3/certificates", b"", self._certificates)
+            self._download = asyncio.create_task(call)
+            self._download.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._download
+
+    def _may_download(self, serial: str) -> bool:
+        if not re.fullmatch("[0-9A-F]{40}", serial):
+            return False
+        if self._download and not self._download.done():
+            return True
+        recent = abs(self._now() - self._unknown_serial_at) < UNKNOWN_SERIAL_SECONDS
+        if not recent:
+            self._unknown_serial_at = self._now()
+        return not recent
+
+    async def _need_certificates(self) -> None:
+        """Without a public key: load certificates once, renew them while the old ones work."""
+        if self.trust.public_keys:
+            return
+        if not self.trust.certificates:
+            try:
+                await self.refresh_certificates()
+            except WeChatError as error:  # its 404 must not look like a 404 of the caller's order
+                raise NotSent(f"no platform certificate, nothing was sent: {error}") from error
+        elif self._now() - self._downloaded_at > REFRESH_SECONDS:
+            self._start_download()
+
+    async def _call(self, method: str, target: str, body: bytes, read: _Reader) -> dict[str, Any]:
+        try:
+            return await self._exchange(self._host, method, target, body, read)
+        except (NotSent, OutcomeUnknown) as error:
+            answered = isinstance(error, OutcomeUnknown) and error.status is not None
+            posted = isinstance(error, OutcomeUnknown) and method != "GET"
+            if self._standby is None or answered or posted:
+                raise
+            first = error
+        try:
+            return await self._exchange(self._standby, method, target, body, read)
+        except NotSent:
+            raise first from None
+
+    async def _exchange(
+        self, host: str, method: str, path: str, body: bytes, read: _Reader
+    ) -> dict[str, Any]:
+        url = httpx.URL(host + path)
+        target = url.raw_path.decode("ascii")  # what goes over the wire is what is signed
+        timestamp, nonce = int(self._now()), sign.new_nonce()
+        headers = self._headers(method, target, body, timestamp, nonce)
+        answer, failure, started = None, None, time.monotonic()
+        try:
+            answer = await send(self._http, method, url, headers, body)
+            return await read(answer)
+        except WeChatError as error:
+            failure = str(error)
+            raise
+        finally:
+            if self._on_exchange:
+                self._on_exchange(
+                    Exchange(
+                        method=method,
+                        target=target,
+                        status=answer.status if answer else None,
+                        seconds=time.monotonic() - started,
+                        request_id=answer.request_id if answer else None,
+                        signed_message=sign.request_message(method, target, timestamp, nonce, body),
+                        error=failure,
+                    )
+                )
+
+    def _headers(
+        self, method: str, target: str, body: bytes, timestamp: int, nonce: str
+    ) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json",
+            "Authorization": sign.authorization(
+                self.merchant, method, target, body, timestamp=timestamp, nonce=nonce
+            ),
+        }
+        if body:
+            headers["Content-Type"] = "application/json"
+        if serial := self.trust.serial_for_requests:
+            headers["Wechatpay-Serial"] = serial
+        return headers
+
+    async def _verified(self, answer: Answer) -> dict[str, Any]:
+        _raise_for_status(answer)
+        try:
+            await self.verify(answer.headers, answer.body)
+        except SignatureInvalid as error:
+            raise _unproved(answer, error) from error
+        return _content(answer)
+
+    async def _certificates(self, answer: Answer) -> dict[str, Any]:
+        _raise_for_status(answer)
+        content = _content(answer)
+        try:
+            self.trust.load_certificates(content, answer.headers, answer.body, now=self._now())
+        except SignatureInvalid as error:
+            raise _unproved(answer, error) from error
+        return content
+
+
+def to_json(body: Mapping[str, Any]) -> bytes:
+    """Serialise once: compact, UTF-8 unescaped; the same bytes are signed, sent and stored."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _raise_for_status(answer: Answer) -> None:
+    if answer.status != 202 and 200 <= answer.status < 300:
+        return
+    error = _api_error(answer)
+    if isinstance(error, TryAgain | Refused):
+        raise error
+    raise OutcomeUnknown(
+        f"{error.code} {error.message}".strip() or "no explanation",
+        status=answer.status,
+        request_id=answer.request_id,
+    )
+
+
+def _api_error(answer: Answer) -> ApiError:
+    kinds: dict[int, type[ApiError]] = {202: TryAgain, 429: RateLimited}
+    kind = kinds.get(answer.status, Refused if 400 <= answer.status < 500 else ApiError)
+    try:
+        said = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        said = None
+    said = said if isinstance(said, dict) else {}
+    detail = said.get("detail")
+    return kind(
+        answer.status,
+        str(said.get("code", "")),
+        str(said.get("message", "")),
+        request_id=answer.request_id,
+        detail=detail if isinstance(detail, dict) else None,
+    )
+
+
+def _unproved(answer: Answer, error: SignatureInvalid) -> OutcomeUnknown:
+    reason = f"the answer is not proved ({error.reason}): {error}"
+    return OutcomeUnknown(reason, status=answer.status, request_id=answer.request_id)
+
+
+def _content(answer: Answer) -> dict[str, Any]:
+    if answer.status == 204:
+        return {}
+    try:
+        content = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not content:
+        raise OutcomeUnknown(
+            "the answer is not a JSON object", status=answer.status, request_id=answer.request_id
+        )
+    return content

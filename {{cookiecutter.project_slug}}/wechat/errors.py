@@ -1,0 +1,116 @@
+"""Everything this folder raises.
+
+WeChatError
+├── KeyMaterialError   a key or certificate is wrong; also a ValueError
+├── SignatureInvalid   a notification or answer is not proved to come from WeChat
+├── DecryptFailed      wrong APIv3 key, or the ciphertext was changed
+├── MalformedAnswer    the signature holds, the JSON is not what WeChat documents
+├── ApiError           WeChat answered with an error
+│   ├── Refused        4xx: nothing was done (these answers are not signed)
+│   │   └── RateLimited   429
+│   └── TryAgain       202: accepted or busy, repeat the same call later
+├── OutcomeUnknown     sent, but nobody knows what happened: query before anything else
+├── NotSent            no connection was made: nothing happened
+└── LoginRefused       api.weixin.qq.com answered with an errcode
+"""
+
+# ruff: noqa: N818
+from typing import Any, Literal
+
+Action = Literal["login_again", "retry_later", "refused", "fix_settings"]
+
+
+class WeChatError(Exception):
+    """Raised when anything in this folder goes wrong; catch it to catch all of them."""
+
+
+class KeyMaterialError(WeChatError, ValueError):
+    """Raised when a key is unusable; the message says which part is wrong and what to click."""
+
+
+class SignatureInvalid(WeChatError):
+    """Raised when a message must not be believed; `reason` is a stable word for logs.
+
+    One of missing_header, malformed_header, stale, future, unknown_serial, signtest, undecodable,
+    bad_signature.
+    """
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class DecryptFailed(WeChatError):
+    """Raised when an encrypted resource or field cannot be opened with the key at hand."""
+
+
+class MalformedAnswer(WeChatError):
+    """Raised when a message from WeChat lacks `field`, or has another type there."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class ApiError(WeChatError):
+    """Raised when WeChat answered with an error; branch on status and code, never on message."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str = "",
+        message: str = "",
+        *,
+        request_id: str | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"HTTP {status} {code} {message} (Request-ID {request_id or 'none'})")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+        self.detail = detail
+
+    def is_code(self, *codes: str) -> bool:
+        """Compare without underscores: WeChat writes both ORDERPAID and ORDER_PAID."""
+        plain = self.code.replace("_", "")
+        return any(plain == code.replace("_", "") for code in codes)
+
+
+class Refused(ApiError):
+    """Raised on 4xx: WeChat did nothing. The answer is unsigned and decides nothing about money."""
+
+
+class RateLimited(Refused):
+    """Raised on 429: repeat later, with the same numbers."""
+
+
+class TryAgain(ApiError):
+    """Raised on 202: the buyer is typing the password (USER_PAYING), or repeat the same call."""
+
+
+class OutcomeUnknown(WeChatError):
+    """Raised when a call may or may not have worked: no answer, 5xx, or an answer not proved."""
+
+    def __init__(
+        self, reason: str, *, status: int | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(f"{reason} (HTTP {status or '-'}, Request-ID {request_id or 'none'})")
+        self.reason = reason
+        self.status = status
+        self.request_id = request_id
+
+
+class NotSent(WeChatError):
+    """Raised when nothing left this machine: repeating the call is safe."""
+
+
+class LoginRefused(WeChatError):
+    """Raised when WeChat refuses a login code or token; `action` says whose turn it is."""
+
+    def __init__(self, errcode: int, errmsg: str, sentence: str, action: Action) -> None:
+        super().__init__(f"{sentence} (errcode {errcode}: {errmsg})")
+        self.errcode = errcode
+        self.errmsg = errmsg
+        self.sentence = sentence
+        self.action: Action = action

@@ -1,0 +1,210 @@
+"""Orders of mini programs and of pages inside WeChat: prepay 下单, query 查单, close 关单.
+
+Both use the same call, pay.weixin.qq.com/doc/v3/merchant/4012525167 (JSAPI) and 4012525182 (mini
+program). Amounts are int fen, times are aware; what WeChat says of a payment is a Transaction.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from .client import Client
+from .errors import MalformedAnswer, OutcomeUnknown
+
+BEIJING = timezone(timedelta(hours=8))
+_OUT_TRADE_NO = r"[0-9A-Za-z_\-|*]{6,32}"
+
+
+def jsapi_order(
+    *,
+    appid: str,
+    mchid: str,
+    openid: str,
+    description: str,
+    out_trade_no: str,
+    total_fen: int,
+    notify_url: str,
+    time_expire: datetime,
+    attach: str | None = None,
+) -> dict[str, Any]:
+    """Build the body of a prepay; raise ValueError naming the field that WeChat would refuse.
+
+    `openid` is the buyer's under exactly this `appid`. `time_expire` is sent in whole seconds.
+    """
+    if isinstance(total_fen, bool) or not isinstance(total_fen, int) or total_fen < 1:
+        raise ValueError(f"total_fen: an int of at least 1 fen, not {total_fen!r}")
+    if time_expire.tzinfo is None:
+        raise ValueError("time_expire: a datetime with a time zone")
+    order: dict[str, Any] = {
+        "appid": _text("appid", appid, 32),
+        "mchid": _text("mchid", mchid, 32),
+        "description": _text("description", description, 127),
+        "out_trade_no": _number(out_trade_no),
+        "time_expire": time_expire.astimezone(BEIJING).isoformat(timespec="seconds"),
+        "notify_url": _url(notify_url),
+        "amount": {"total": total_fen, "currency": "CNY"},
+        "payer": {"openid": _text("openid", openid, 128)},
+    }
+    if attach is not None:
+        order["attach"] = _text("attach", attach, 128)
+    return order
+
+
+async def prepay(client: Client, body: bytes | Mapping[str, Any]) -> str:
+    """Place the order at WeChat; returns the prepay_id, good for 2 hours.
+
+    After OutcomeUnknown send the same bytes again: the same number with other parameters is
+    OUT_TRADE_NO_USED. Raises what Client.post raises, and MalformedAnswer.
+    """
+    answer = await client.post("/v3/pay/transactions/jsapi", body)
+    return _str(answer, "prepay_id")
+
+
+async def query(client: Client, *, mchid: str, out_trade_no: str) -> "Transaction":
+    """Ask what became of our number (doc 4012791859); Refused ORDER_NOT_EXIST when unknown."""
+    path = f"/v3/pay/transactions/out-trade-no/{_in_path(out_trade_no)}"
+    found = Transaction.parse(await client.get(path, {"mchid": mchid}))
+    if found.out_trade_no != out_trade_no:
+        raise MalformedAnswer("out_trade_no", f"{found.out_trade_no} is not what was asked")
+    return found
+
+
+async def query_by_id(client: Client, *, mchid: str, transaction_id: str) -> "Transaction":
+    """Ask what became of WeChat's number (doc 4012791858)."""
+    if not re.fullmatch("[0-9A-Za-z]{1,32}", transaction_id):
+        raise ValueError("transaction_id: 1 to 32 letters and digits")
+    path = f"/v3/pay/transactions/id/{transaction_id}"
+    found = Transaction.parse(await client.get(path, {"mchid": mchid}))
+    if found.transaction_id != transaction_id:
+        raise MalformedAnswer("transaction_id", f"{found.transaction_id} is not what was asked")
+    return found
+
+
+async def close(client: Client, *, mchid: str, out_trade_no: str) -> None:
+    """Close an unpaid order (doc 4012556398); returns only on a verified 204.
+
+    Raises Refused (ORDER_PAID: query it), TryAgain or RateLimited (the buyer is typing the
+    password: nothing is closed), OutcomeUnknown (query it).
+    """
+    path = f"/v3/pay/transactions/out-trade-no/{_in_path(out_trade_no)}/close"
+    if await client.post(path, {"mchid": mchid}):
+        raise OutcomeUnknown("close was answered with a body instead of 204")
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """What WeChat says of one payment; fields it has not sent yet are None.
+
+    `total_fen` is the price, `payer_total_fen` what is left after coupons. trade_state REFUND means
+    paid, then refunded at least in part. Unknown states and banks are kept as they came.
+    """
+
+    mchid: str
+    appid: str
+    out_trade_no: str
+    trade_state: str
+    trade_state_desc: str
+    transaction_id: str | None
+    trade_type: str | None
+    bank_type: str | None
+    attach: str | None
+    success_time: datetime | None
+    openid: str | None = field(repr=False)
+    total_fen: int | None
+    payer_total_fen: int | None
+    currency: str | None
+    raw: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: dict[str, Any]) -> "Transaction":
+        """Read a query answer or a decrypted notification; raise MalformedAnswer naming a field."""
+        amount, payer = _object(data, "amount"), _object(data, "payer")
+        found = cls(
+            mchid=_str(data, "mchid"),
+            appid=_str(data, "appid"),
+            out_trade_no=_str(data, "out_trade_no"),
+            trade_state=_str(data, "trade_state"),
+            trade_state_desc=_optional(data, "trade_state_desc") or "",
+            transaction_id=_optional(data, "transaction_id"),
+            trade_type=_optional(data, "trade_type"),
+            bank_type=_optional(data, "bank_type"),
+            attach=_optional(data, "attach"),
+            success_time=parse_time("success_time", _optional(data, "success_time")),
+            openid=_optional(payer, "openid"),
+            total_fen=_fen(amount, "total"),
+            payer_total_fen=_fen(amount, "payer_total"),
+            currency=_optional(amount, "currency"),
+            raw=data,
+        )
+        if found.trade_state == "SUCCESS" and not (found.transaction_id and found.total_fen):
+            raise MalformedAnswer("trade_state", "SUCCESS without transaction_id or amount.total")
+        return found
+
+
+def parse_time(name: str, text: str | None) -> datetime | None:
+    """Read RFC 3339, with or without milliseconds, as UTC; raise MalformedAnswer."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("no time zone")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise MalformedAnswer(name, f"{text[:40]!r} is not an RFC 3339 time") from None
+
+
+def _text(name: str, value: str, longest: int) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > longest:
+        raise ValueError(f"{name}: 1 to {longest} characters, not blank")
+    return value
+
+
+def _number(value: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(_OUT_TRADE_NO, value):
+        raise ValueError("out_trade_no: 6 to 32 of digits, letters, _ - | *")
+    return value
+
+
+def _in_path(out_trade_no: str) -> str:
+    return quote(_number(out_trade_no), safe="*")
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(_text("notify_url", value, 255))
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("notify_url: an absolute https URL")
+    if "?" in value or "#" in value:
+        raise ValueError("notify_url: without query string and fragment")
+    return value
+
+
+def _str(data: Mapping[str, Any], name: str) -> str:
+    value = _optional(data, name)
+    if not value:
+        raise MalformedAnswer(name, "missing")
+    return value
+
+
+def _optional(data: Mapping[str, Any], name: str) -> str | None:
+    value = data.get(name)
+    if value is not None and not isinstance(value, str):
+        raise MalformedAnswer(name, "not a string")
+    return value
+
+
+def _object(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise MalformedAnswer(name, "not an object")
+    return value or {}
+
+
+def _fen(amount: Mapping[str, Any], name: str) -> int | None:
+    value = amount.get(name)
+    if value is not None and (type(value) is not int or value < 0):  # a bool is an int, too
+        raise MalformedAnswer(f"amount.{name}", "not a whole number of fen")
+    return value
