@@ -15,17 +15,8 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from . import sign
-from .errors import (
-    ApiError,
-    NotSent,
-    OutcomeUnknown,
-    RateLimited,
-    Refused,
-    SignatureInvalid,
-    TryAgain,
-    WeChatError,
-)
+from . import errors, fields, sign
+from .errors import NotSent, OutcomeUnknown, SignatureInvalid, WeChatError
 from .keys import Merchant
 from .transport import Answer, send
 from .trust import Trust
@@ -33,7 +24,8 @@ from .trust import Trust
 HOST = "https://api.mch.weixin.qq.com"
 STANDBY = "https://api2.mch.weixin.qq.com"
 REFRESH_SECONDS = 12 * 3600
-UNKNOWN_SERIAL_SECONDS = 60
+RETRY_SECONDS = 60
+_SAFE = "!$'()*,:/?@"  # some HTTP libraries send these as they are, whatever was signed
 _Reader = Callable[[Answer], Awaitable[dict[str, Any]]]
 
 
@@ -76,12 +68,12 @@ class Client:
         self._now = now
         self._on_exchange = on_exchange
         self._download: asyncio.Task[dict[str, Any]] | None = None
-        self._downloaded_at = self._unknown_serial_at = float("-inf")
+        self._tried_at = self._unknown_serial_at = float("-inf")
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Read something; returns the verified JSON object. Raises see post()."""
         await self._need_certificates()
-        query = f"?{urlencode(params, quote_via=quote)}" if params else ""
+        query = f"?{urlencode(params, safe=_SAFE, quote_via=quote)}" if params else ""
         return await self._call("GET", path + query, b"", self._verified)
 
     async def post(self, path: str, body: bytes | Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +95,7 @@ class Client:
         try:
             self.trust.verify(headers, body, now=self._now())
         except SignatureInvalid as error:
-            serial = {name.lower(): value for name, value in headers.items()}["wechatpay-serial"]
-            if error.reason != "unknown_serial" or not self._may_download(serial):
+            if error.reason != "unknown_serial" or not self._may_download(headers):
                 raise
             try:
                 await self.refresh_certificates()
@@ -121,18 +112,19 @@ class Client:
 
     def _start_download(self) -> asyncio.Task[dict[str, Any]]:
         if self._download is None or self._download.done():
-            self._downloaded_at = self._now()
+            self._tried_at = self._now()
             call = self._call("GET", "/v3/certificates", b"", self._certificates)
             self._download = asyncio.create_task(call)
             self._download.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._download
 
-    def _may_download(self, serial: str) -> bool:
-        if not re.fullmatch("[0-9A-F]{40}", serial):
+    def _may_download(self, headers: Mapping[str, str]) -> bool:
+        serial = {name.lower(): value for name, value in headers.items()}["wechatpay-serial"]
+        if not re.fullmatch("[0-9A-F]{40}", serial):  # a public key id, or nonsense
             return False
         if self._download and not self._download.done():
             return True
-        recent = abs(self._now() - self._unknown_serial_at) < UNKNOWN_SERIAL_SECONDS
+        recent = abs(self._now() - self._unknown_serial_at) < RETRY_SECONDS
         if not recent:
             self._unknown_serial_at = self._now()
         return not recent
@@ -146,8 +138,12 @@ class Client:
                 await self.refresh_certificates()
             except WeChatError as error:  # its 404 must not look like a 404 of the caller's order
                 raise NotSent(f"no platform certificate, nothing was sent: {error}") from error
-        elif self._now() - self._downloaded_at > REFRESH_SECONDS:
-            self._start_download()
+        elif self._certificates_are_old():
+            self._start_download()  # in the background; this call goes on with the old ones
+
+    def _certificates_are_old(self) -> bool:
+        now, loaded_at = self._now(), self.trust.loaded_at or 0
+        return now - loaded_at > REFRESH_SECONDS and now - self._tried_at > RETRY_SECONDS
 
     async def _call(self, method: str, target: str, body: bytes, read: _Reader) -> dict[str, Any]:
         try:
@@ -170,25 +166,20 @@ class Client:
         target = url.raw_path.decode("ascii")  # what goes over the wire is what is signed
         timestamp, nonce = int(self._now()), sign.new_nonce()
         headers = self._headers(method, target, body, timestamp, nonce)
+        message = sign.request_message(method, target, timestamp, nonce, body)
         answer, failure, started = None, None, time.monotonic()
         try:
             answer = await send(self._http, method, url, headers, body)
             return await read(answer)
-        except WeChatError as error:
-            failure = str(error)
+        except BaseException as error:
+            failure = str(error) or type(error).__name__
             raise
         finally:
             if self._on_exchange:
+                status, request = (answer.status, answer.request_id) if answer else (None, None)
+                seconds = time.monotonic() - started
                 self._on_exchange(
-                    Exchange(
-                        method=method,
-                        target=target,
-                        status=answer.status if answer else None,
-                        seconds=time.monotonic() - started,
-                        request_id=answer.request_id if answer else None,
-                        signed_message=sign.request_message(method, target, timestamp, nonce, body),
-                        error=failure,
-                    )
+                    Exchange(method, target, status, seconds, request, message, failure)
                 )
 
     def _headers(
@@ -211,7 +202,7 @@ class Client:
         try:
             await self.verify(answer.headers, answer.body)
         except SignatureInvalid as error:
-            raise _unproved(answer, error) from error
+            raise _unknown(answer, f"the answer is not proved, {error.reason}: {error}") from error
         return _content(answer)
 
     async def _certificates(self, answer: Answer) -> dict[str, Any]:
@@ -220,7 +211,7 @@ class Client:
         try:
             self.trust.load_certificates(content, answer.headers, answer.body, now=self._now())
         except SignatureInvalid as error:
-            raise _unproved(answer, error) from error
+            raise _unknown(answer, f"the answer is not proved, {error.reason}: {error}") from error
         return content
 
 
@@ -230,50 +221,32 @@ def to_json(body: Mapping[str, Any]) -> bytes:
 
 
 def _raise_for_status(answer: Answer) -> None:
+    """Raise for everything but 200 to 299; 202 means "not yet", and 3xx and 5xx "unknown"."""
     if answer.status != 202 and 200 <= answer.status < 300:
         return
-    error = _api_error(answer)
-    if isinstance(error, TryAgain | Refused):
-        raise error
-    raise OutcomeUnknown(
-        f"{error.code} {error.message}".strip() or "no explanation",
-        status=answer.status,
-        request_id=answer.request_id,
-    )
-
-
-def _api_error(answer: Answer) -> ApiError:
-    kinds: dict[int, type[ApiError]] = {202: TryAgain, 429: RateLimited}
-    kind = kinds.get(answer.status, Refused if 400 <= answer.status < 500 else ApiError)
     try:
-        said = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        said = None
-    said = said if isinstance(said, dict) else {}
-    detail = said.get("detail")
-    return kind(
-        answer.status,
-        str(said.get("code", "")),
-        str(said.get("message", "")),
-        request_id=answer.request_id,
-        detail=detail if isinstance(detail, dict) else None,
-    )
-
-
-def _unproved(answer: Answer, error: SignatureInvalid) -> OutcomeUnknown:
-    reason = f"the answer is not proved ({error.reason}): {error}"
-    return OutcomeUnknown(reason, status=answer.status, request_id=answer.request_id)
+        said = fields.json_object("body", answer.body)
+    except errors.MalformedAnswer:
+        said = {}
+    code, message = str(said.get("code", "")), str(said.get("message", ""))
+    if answer.status != 202 and not 400 <= answer.status < 500:
+        raise _unknown(answer, f"{code} {message}".strip() or "an answer without explanation")
+    kind = {202: errors.TryAgain, 429: errors.RateLimited}.get(answer.status, errors.Refused)
+    detail = said["detail"] if isinstance(said.get("detail"), dict) else None
+    raise kind(answer.status, code, message, request_id=answer.request_id, detail=detail)
 
 
 def _content(answer: Answer) -> dict[str, Any]:
     if answer.status == 204:
         return {}
     try:
-        content = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict) or not content:
-        raise OutcomeUnknown(
-            "the answer is not a JSON object", status=answer.status, request_id=answer.request_id
-        )
+        content = fields.json_object("body", answer.body)
+    except errors.MalformedAnswer:
+        content = {}
+    if not content:  # {} is what a 204 looks like to the caller
+        raise _unknown(answer, "the answer is not a JSON object with content")
     return content
+
+
+def _unknown(answer: Answer, reason: str) -> OutcomeUnknown:
+    return OutcomeUnknown(reason, status=answer.status, request_id=answer.request_id)

@@ -6,6 +6,7 @@ the bare body between the PEM lines; PKCS#1 and PKCS#8. Messages never repeat th
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from .errors import KeyMaterialError
 
@@ -65,10 +67,8 @@ def certificate(text: str, *, now: float | None = None) -> x509.Certificate:
     found = _parse(text, _CERTIFICATE)
     if not isinstance(found, x509.Certificate):
         raise KeyMaterialError(f"expected {_CERTIFICATE}, but this is {_kind(found)}")
-    if not isinstance(found.public_key(), RSAPublicKey):
-        raise KeyMaterialError(
-            f"expected {_CERTIFICATE} with an RSA key; SM2 国密 is not supported"
-        )
+    if found.public_key_algorithm_oid != PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
+        raise KeyMaterialError(f"expected {_CERTIFICATE} with an RSA key, not SM2 国密 or EC")
     if now is not None and not valid_at(found, now):
         period = f"{found.not_valid_before_utc:%Y-%m-%d} to {found.not_valid_after_utc:%Y-%m-%d}"
         raise KeyMaterialError(f"this certificate is valid {period}: apply for a new one, {_CLICK}")
@@ -106,20 +106,18 @@ def _parse(text: str, wanted: str) -> object:
             raise KeyMaterialError(f"expected {wanted}, but this key has a password") from None
         except (ValueError, UnsupportedAlgorithm):
             continue
-    raise KeyMaterialError(
-        f"expected {wanted}, but this is damaged or something else; copy it again"
-    )
+    raise KeyMaterialError(f"expected {wanted}, but this is damaged or a .p12; use the .pem file")
 
 
 def _read(text: str) -> bytes:
     """Return the file's content when the text is a path, else the text itself."""
     name = text.strip().strip("\ufeff\"'")
-    if "-----BEGIN" in name or "." not in name or len(name) > 500:  # base64 has no dots
-        return text.encode()
-    try:
-        return Path(name).expanduser().read_bytes()
-    except (OSError, ValueError):
-        raise KeyMaterialError(f"the file {name!r} cannot be read") from None
+    if "-----BEGIN" not in name and len(name) < 500:
+        with contextlib.suppress(OSError, ValueError):
+            return Path(name).expanduser().read_bytes()
+        if re.search(r"\.[A-Za-z0-9]{2,4}$", name):  # neither base64 nor a token ends like a file
+            raise KeyMaterialError(f"the file {name!r} cannot be read")
+    return text.encode("utf-8", "replace")
 
 
 def _der(data: bytes, wanted: str) -> bytes:

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from .errors import Action, LoginRefused, MalformedAnswer, OutcomeUnknown, WeChatError
+from . import fields
+from .errors import Action, LoginRefused, OutcomeUnknown, WeChatError
 from .transport import send
 
 API_HOST = "https://api.weixin.qq.com"
@@ -104,7 +105,7 @@ async def code2session(
     """
     asked = {"appid": appid, "secret": secret, "js_code": code, "grant_type": "authorization_code"}
     said = await _ask(http, f"{host}/sns/jscode2session", asked)
-    return MiniProgramLogin(_string(said, "openid"), _union(said))
+    return MiniProgramLogin(fields.string(said, "openid"), fields.optional(said, "unionid"))
 
 
 async def exchange_code(
@@ -114,11 +115,11 @@ async def exchange_code(
     asked = {"appid": appid, "secret": secret, "code": code, "grant_type": "authorization_code"}
     said = await _ask(http, f"{host}/sns/oauth2/access_token", asked)
     return WebLogin(
-        openid=_string(said, "openid"),
-        unionid=_union(said),
-        scope=_string(said, "scope"),
+        openid=fields.string(said, "openid"),
+        unionid=fields.optional(said, "unionid"),
+        scope=fields.string(said, "scope"),
         is_snapshotuser=bool(said.get("is_snapshotuser")),
-        access_token=_string(said, "access_token"),
+        access_token=fields.string(said, "access_token"),
     )
 
 
@@ -129,7 +130,9 @@ async def userinfo(
     asked = {"access_token": access_token, "openid": openid, "lang": "zh_CN"}
     said = await _ask(http, f"{host}/sns/userinfo", asked)
     nickname, image = str(said.get("nickname", "")), str(said.get("headimgurl", ""))
-    return UserInfo(_string(said, "openid"), _union(said), nickname, image)
+    return UserInfo(
+        fields.string(said, "openid"), fields.optional(said, "unionid"), nickname, image
+    )
 
 
 class _HideQuery(logging.Filter):
@@ -160,14 +163,3 @@ async def _ask(http: httpx.AsyncClient, address: str, params: dict[str, str]) ->
         unknown: tuple[str, Action] = ("WeChat refused the login", "fix_settings")
         raise LoginRefused(errcode, str(said.get("errmsg", "")), *ERRORS.get(errcode, unknown))
     return said
-
-
-def _string(said: dict[str, Any], name: str) -> str:
-    value = said.get(name)
-    if not isinstance(value, str) or not value:
-        raise MalformedAnswer(name, "missing or not a string")
-    return value
-
-
-def _union(said: dict[str, Any]) -> str | None:
-    return said.get("unionid") or None

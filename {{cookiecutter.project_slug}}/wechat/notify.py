@@ -4,16 +4,16 @@ Follows pay.weixin.qq.com/doc/v3/merchant/4012071382. Answer 200 or 204 within 5
 is stored, 4xx or 5xx otherwise; WeChat then sends it again, for about 24 hours.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from . import fields
 from .cipher import open_resource
 from .client import Client
 from .errors import MalformedAnswer
-from .transactions import Transaction, parse_time
+from .transactions import Transaction
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,14 @@ async def verify(client: Client, headers: Mapping[str, str], body: bytes) -> Non
 
 def parse(body: bytes) -> Envelope:
     """Read the envelope; raise MalformedAnswer naming the field."""
-    data = _json_object("body", body)
-    resource = data.get("resource")
-    if not isinstance(resource, dict):
-        raise MalformedAnswer("resource", "not an object")
+    data = fields.json_object("body", body)
+    resource = fields.group(data, "resource")
     return Envelope(
-        id=_string(data, "id"),
-        event_type=_string(data, "event_type"),
-        original_type=_string(resource, "original_type"),
-        summary=str(data.get("summary", "")),
-        create_time=parse_time("create_time", _string(data, "create_time")),
+        id=fields.string(data, "id"),
+        event_type=fields.string(data, "event_type"),
+        original_type=fields.string(resource, "original_type"),
+        summary=fields.optional(data, "summary") or "",
+        create_time=fields.time(data, "create_time"),
         resource=resource,
     )
 
@@ -59,25 +57,7 @@ def open_payment(apiv3_key: bytes, envelope: Envelope) -> Transaction:
     """Decrypt a payment; raise DecryptFailed, or MalformedAnswer when it is something else."""
     if envelope.original_type != "transaction":
         raise MalformedAnswer("resource.original_type", f"{envelope.original_type} is no payment")
-    data = _json_object("resource", open_resource(apiv3_key, envelope.resource))
-    for name in ("combine_mchid", "sp_mchid"):
-        if name in data:
-            raise MalformedAnswer(name, "a combined or partner payment, not a direct one")
+    data = fields.json_object("resource", open_resource(apiv3_key, envelope.resource))
+    if other := {"combine_mchid", "sp_mchid"} & data.keys():
+        raise MalformedAnswer(min(other), "a combined or partner payment, not a direct one")
     return Transaction.parse(data)
-
-
-def _json_object(name: str, text: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise MalformedAnswer(name, "not a JSON object")
-    return data
-
-
-def _string(data: Mapping[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or not value:
-        raise MalformedAnswer(name, "missing or not a string")
-    return value

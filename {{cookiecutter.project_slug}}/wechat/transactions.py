@@ -7,10 +7,11 @@ program). Amounts are int fen, times are aware; what WeChat says of a payment is
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from . import fields
 from .client import Client
 from .errors import MalformedAnswer, OutcomeUnknown
 
@@ -60,7 +61,7 @@ async def prepay(client: Client, body: bytes | Mapping[str, Any]) -> str:
     OUT_TRADE_NO_USED. Raises what Client.post raises, and MalformedAnswer.
     """
     answer = await client.post("/v3/pay/transactions/jsapi", body)
-    return _str(answer, "prepay_id")
+    return fields.string(answer, "prepay_id")
 
 
 async def query(client: Client, *, mchid: str, out_trade_no: str) -> "Transaction":
@@ -121,40 +122,27 @@ class Transaction:
     @classmethod
     def parse(cls, data: dict[str, Any]) -> "Transaction":
         """Read a query answer or a decrypted notification; raise MalformedAnswer naming a field."""
-        amount, payer = _object(data, "amount"), _object(data, "payer")
+        amount, payer = fields.group(data, "amount"), fields.group(data, "payer")
         found = cls(
-            mchid=_str(data, "mchid"),
-            appid=_str(data, "appid"),
-            out_trade_no=_str(data, "out_trade_no"),
-            trade_state=_str(data, "trade_state"),
-            trade_state_desc=_optional(data, "trade_state_desc") or "",
-            transaction_id=_optional(data, "transaction_id"),
-            trade_type=_optional(data, "trade_type"),
-            bank_type=_optional(data, "bank_type"),
-            attach=_optional(data, "attach"),
-            success_time=parse_time("success_time", _optional(data, "success_time")),
-            openid=_optional(payer, "openid"),
-            total_fen=_fen(amount, "total"),
-            payer_total_fen=_fen(amount, "payer_total"),
-            currency=_optional(amount, "currency"),
+            mchid=fields.string(data, "mchid"),
+            appid=fields.string(data, "appid"),
+            out_trade_no=fields.string(data, "out_trade_no"),
+            trade_state=fields.string(data, "trade_state"),
+            trade_state_desc=fields.optional(data, "trade_state_desc") or "",
+            transaction_id=fields.optional(data, "transaction_id"),
+            trade_type=fields.optional(data, "trade_type"),
+            bank_type=fields.optional(data, "bank_type"),
+            attach=fields.optional(data, "attach"),
+            success_time=fields.time(data, "success_time"),
+            openid=fields.optional(payer, "openid"),
+            total_fen=fields.fen(amount, "total"),
+            payer_total_fen=fields.fen(amount, "payer_total"),
+            currency=fields.optional(amount, "currency"),
             raw=data,
         )
         if found.trade_state == "SUCCESS" and not (found.transaction_id and found.total_fen):
             raise MalformedAnswer("trade_state", "SUCCESS without transaction_id or amount.total")
         return found
-
-
-def parse_time(name: str, text: str | None) -> datetime | None:
-    """Read RFC 3339, with or without milliseconds, as UTC; raise MalformedAnswer."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError("no time zone")
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise MalformedAnswer(name, f"{text[:40]!r} is not an RFC 3339 time") from None
 
 
 def _text(name: str, value: str, longest: int) -> str:
@@ -170,7 +158,7 @@ def _number(value: str) -> str:
 
 
 def _in_path(out_trade_no: str) -> str:
-    return quote(_number(out_trade_no), safe="*")
+    return quote(_number(out_trade_no), safe="*@")  # as every HTTP library sends it
 
 
 def _url(value: str) -> str:
@@ -179,32 +167,4 @@ def _url(value: str) -> str:
         raise ValueError("notify_url: an absolute https URL")
     if "?" in value or "#" in value:
         raise ValueError("notify_url: without query string and fragment")
-    return value
-
-
-def _str(data: Mapping[str, Any], name: str) -> str:
-    value = _optional(data, name)
-    if not value:
-        raise MalformedAnswer(name, "missing")
-    return value
-
-
-def _optional(data: Mapping[str, Any], name: str) -> str | None:
-    value = data.get(name)
-    if value is not None and not isinstance(value, str):
-        raise MalformedAnswer(name, "not a string")
-    return value
-
-
-def _object(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = data.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise MalformedAnswer(name, "not an object")
-    return value or {}
-
-
-def _fen(amount: Mapping[str, Any], name: str) -> int | None:
-    value = amount.get(name)
-    if value is not None and (type(value) is not int or value < 0):  # a bool is an int, too
-        raise MalformedAnswer(f"amount.{name}", "not a whole number of fen")
     return value

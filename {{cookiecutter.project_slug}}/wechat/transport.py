@@ -73,20 +73,16 @@ async def send(
 
 
 async def _read(response: httpx.Response) -> bytes:
-    data = b""
+    data = bytearray()
     async for chunk in response.aiter_bytes():
         data += chunk
         if len(data) > MAX_ANSWER_BYTES:
             raise OutcomeUnknown("the answer is too big", status=response.status_code)
-    return data
+    return bytes(data)
 
 
 def _failure(error: Exception, url: httpx.URL, content: _Content | None) -> WeChatError:
-    unconnected = isinstance(error, httpx.ConnectError | httpx.PoolTimeout)
-    if content is None:  # a GET changes nothing, so the name of the exception is good enough
-        unconnected = unconnected or isinstance(error, httpx.ConnectTimeout)
-    elif not content.started:
-        unconnected = True
-    if unconnected:
+    never_sent = content is not None and not content.started
+    if never_sent or isinstance(error, httpx.ConnectError | httpx.PoolTimeout):
         return NotSent(f"no connection to {url.host} ({type(error).__name__})")
     return OutcomeUnknown(f"no answer from {url.host} ({type(error).__name__})")

@@ -1,6 +1,6 @@
 """Who may sign for WeChat: public keys 微信支付公钥 and platform certificates 平台证书.
 
-Both may be in use at once. Which one signed is told by the header Wechatpay-Serial, and only an exact match counts. Follows
+Both may be in use at once; the header Wechatpay-Serial tells which one signed. Follows
 pay.weixin.qq.com/doc/v3/merchant/4013053420 and 4013038816.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from . import keys, sign
+from . import fields, keys, sign
 from .cipher import open_resource
 from .errors import KeyMaterialError, MalformedAnswer, SignatureInvalid
 
@@ -78,7 +78,7 @@ class Trust:
         self.certificates, self.loaded_at, self.skew = fresh.certificates, now, fresh.skew
 
     def _open(self, entry: Mapping[str, Any]) -> x509.Certificate:
-        pem = open_resource(self._apiv3_key, entry["encrypt_certificate"])
+        pem = open_resource(self._apiv3_key, fields.group(entry, "encrypt_certificate"))
         try:
             return keys.certificate(pem.decode("ascii"))
         except (KeyMaterialError, UnicodeDecodeError) as error:
@@ -113,11 +113,8 @@ def _check_time(timestamp: int, now: float) -> None:
         raise SignatureInvalid("future", f"signed {timestamp - now:.0f} s ahead: check our clock")
 
 
-def _entries(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _entries(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     data = answer.get("data")
-    if not isinstance(data, list) or not data:
-        raise MalformedAnswer("data", "no platform certificate; use the WeChat Pay public key")
-    for entry in data:
-        if not isinstance(entry, dict) or not isinstance(entry.get("encrypt_certificate"), dict):
-            raise MalformedAnswer("data.encrypt_certificate", "missing")
+    if not isinstance(data, list) or not data or not all(isinstance(one, dict) for one in data):
+        raise MalformedAnswer("data", "no platform certificates; use the WeChat Pay public key")
     return data

@@ -1,0 +1,65 @@
+"""Read fields out of WeChat's JSON; every function raises MalformedAnswer naming the field."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from .errors import MalformedAnswer
+
+
+def json_object(name: str, text: bytes) -> dict[str, Any]:
+    """Parse a JSON object; `name` is what to call it when it is none."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise MalformedAnswer(name, "not a JSON object")
+    return data
+
+
+def string(data: Mapping[str, Any], name: str) -> str:
+    """Read a string that must be there and not empty."""
+    value = optional(data, name)
+    if not value:
+        raise MalformedAnswer(name, "missing")
+    return value
+
+
+def optional(data: Mapping[str, Any], name: str) -> str | None:
+    """Read a string that may be absent."""
+    value = data.get(name)
+    if value is not None and not isinstance(value, str):
+        raise MalformedAnswer(name, "not a string")
+    return value
+
+
+def group(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Read an object such as amount or payer; {} when absent."""
+    value = data.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise MalformedAnswer(name, "not an object")
+    return value or {}
+
+
+def fen(amount: Mapping[str, Any], name: str) -> int | None:
+    """Read an amount in fen that may be absent."""
+    value = amount.get(name)
+    if value is not None and (type(value) is not int or value < 0):  # a bool is an int, too
+        raise MalformedAnswer(f"amount.{name}", "not a whole number of fen")
+    return value
+
+
+def time(data: Mapping[str, Any], name: str) -> datetime | None:
+    """Read an RFC 3339 time, with or without milliseconds, as UTC; None when absent."""
+    text = optional(data, name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("no time zone")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise MalformedAnswer(name, f"{text[:40]!r} is not an RFC 3339 time") from None
