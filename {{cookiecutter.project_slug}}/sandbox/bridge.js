@@ -4,6 +4,7 @@
 (() => {
   const own = new URL(document.currentScript.src);
   const early = own.searchParams.has('early') || stored('sandbox_bridge') === 'early';
+  const CHANGE = '零钱 ›';
   let sheet = null;
 
   function stored(name) {
@@ -40,7 +41,7 @@
 
   const STYLE = `
     :host { position: fixed; inset: 0; z-index: 2147483647; color-scheme: light; }
-    * { box-sizing: border-box; margin: 0; font: 15px/1.4 -apple-system, "PingFang SC", "Noto Sans CJK SC", sans-serif; }
+    * { box-sizing: border-box; margin: 0; -webkit-tap-highlight-color: transparent; font: 15px/1.4 -apple-system, "PingFang SC", "Noto Sans CJK SC", sans-serif; }
     [hidden] { display: none !important; }
     .shade { position: fixed; inset: 0; background: rgb(0 0 0 / 55%); }
     .sheet { position: fixed; bottom: 0; left: 50%; width: min(100%, 430px); max-height: 100%; overflow: auto; transform: translateX(-50%);
@@ -62,6 +63,7 @@
     .dots i { width: 44px; height: 44px; border: 1px solid #d8d8d8; margin-left: -1px; display: grid; place-items: center; }
     .dots i.on::after { content: ""; width: 11px; height: 11px; border-radius: 50%; background: #191919; }
     .pad { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; margin: 0 -12px; padding: 8px; background: #f4f4f4; border-radius: 10px; }
+    .pad button:last-child { grid-column: 2; }
     .pad button { height: 46px; border-radius: 6px; background: #fff; font-size: 21px; }
     .others { margin-top: 6px; padding: 10px 0 0; border-top: 1px dashed #e2e2e2; color: #8a8a8a; font-size: 12px; }
     .others button { margin: 4px 3px 0; padding: 5px 11px; border-radius: 99px; background: #f2f2f2; color: #5c5c5c; font-size: 13px; }
@@ -129,7 +131,7 @@
     function useCoupon() {
       order.coupon = order.coupon ? 0 : Math.min(500, order.total - 1);
       part.coupon.setAttribute('aria-pressed', String(order.coupon > 0));
-      part.saved.textContent = order.coupon ? `优惠券 −${yuan(order.coupon)}` : '零钱';
+      part.saved.textContent = order.coupon ? `优惠券 −${yuan(order.coupon)}` : CHANGE;
       part.amount.textContent = yuan(order.total - order.coupon);
     }
 
@@ -159,7 +161,7 @@
       merchant: make('p', { class: 'merchant' }, '微信支付'),
       what: make('p', { class: 'what' }),
       amount: make('p', { class: 'amount', 'data-test': 'sandbox-amount' }, '¥ —'),
-      saved: make('span', {}, '零钱'),
+      saved: make('span', {}, CHANGE),
       pay: hook('pay', 'pay', '支付'),
       typing: hook('typing', '', '正在输密码 typing'),
       coupon: hook('coupon', '', '用券 coupon'),

@@ -157,7 +157,6 @@ function route() {
   Object.assign(page, { order: null, said: '', why: '' });
   const query = new URLSearchParams(location.search);
   const inner = query.get('order') || query.get('view') === 'orders';
-  document.body.classList.toggle('inner', Boolean(inner));
   if (inner && page.where !== 'wechat') show(openView(page.where));
   else if (query.get('order')) follow(query.get('order'));
   else once(inner ? list : openShop);

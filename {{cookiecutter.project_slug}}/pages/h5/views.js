@@ -2,7 +2,8 @@
 import { yuan } from './api.js';
 
 const FACES = {
-  CONFIRMING: ['wait', '正在确认', 'Asking WeChat Pay…'],
+  PAYING: ['wait', '正在打开微信支付', 'Opening WeChat Pay…'],
+  CONFIRMING: ['wait', '正在确认付款', 'Asking WeChat Pay…'],
   OPEN: ['open', '等待付款', 'Waiting for payment'],
   CLOSING: ['wait', '正在取消', 'Closing at WeChat Pay…'],
   CLOSED: ['closed', '订单已关闭', 'Closed'],
@@ -44,6 +45,7 @@ export function show(content, bar = '') {
   document.getElementById('view').replaceChildren(content);
   document.getElementById('bar').replaceChildren(bar);
   document.getElementById('bar').hidden = !bar;
+  document.body.classList.toggle('inner', !bar); // a low header on every page but the shop
   tick();
 }
 
@@ -86,9 +88,10 @@ export function openView(where) {
 export function orderView({ order, said, why }) {
   if (!order && said === 'lost') return h('p', { class: 'quiet' }, '订单没有打开 ', button('reload', 'plain', '再试一次'));
   if (!order) return h('p', { class: 'quiet' }, '正在打开 · Loading…');
-  const waiting = order.state === 'OPEN' && ['paying', 'ok'].includes(said);
-  const [icon, title, english] = FACES[waiting ? 'CONFIRMING' : order.state];
-  const open = order.state === 'OPEN' && !waiting;
+  const waiting = order.state === 'OPEN' && { paying: 'PAYING', ok: 'CONFIRMING' }[said];
+  const state = waiting || order.state;
+  const [icon, title, english] = FACES[state];
+  const open = state === 'OPEN';
   const face = h(
     'section',
     { class: `face ${icon}` },
@@ -98,7 +101,6 @@ export function orderView({ order, said, why }) {
     open && h('p', { class: 'timer' }, '剩余 ', h('time', { 'data-until': order.expires_at }), ' · 过期自动关闭'),
     open && said && h('p', { class: 'said', 'data-test': 'said' }, SAID[said] || `微信支付没有成功 ${why}`),
   );
-  const state = waiting ? 'CONFIRMING' : order.state;
   return h('article', { 'data-test': 'order', 'data-state': state }, face, actions(order, open, waiting), details(order));
 }
 
@@ -107,7 +109,7 @@ function actions({ payments }, open, waiting) {
   if (payments.some(({ state }) => state === 'HELD')) return h('p', { class: 'quiet' }, '付款正在人工核对，请联系商家');
   const home = h('a', { class: 'plain', href: '/', 'data-go': '', 'data-test': 'back' }, open ? '回到小店' : '继续逛逛');
   if (!open) return h('nav', {}, home);
-  return h('nav', {}, button('pay', 'primary', '继续支付'), button('cancel', 'plain', '取消订单'), home);
+  return h('nav', { class: 'pair' }, button('pay', 'primary', '继续支付'), button('cancel', 'plain', '取消订单'), home);
 }
 
 function details(order) {
@@ -117,7 +119,7 @@ function details(order) {
     ['订单编号', order.order_no],
     ['下单时间', when(order.created_at)],
     ['付款时间', when(order.paid_at)],
-    ['微信交易单号', paid.transaction_id],
+    ['交易单号', paid.transaction_id],
     ...order.refunds.map((refund) => [`退款 ${REFUND_STATES[refund.state] || '处理中'}`, yuan(refund.refund_fen)]),
   ];
   const shown = rows.filter(([, value]) => value);

@@ -1,0 +1,108 @@
+const { call, patiently, pause, yuan } = require('../../api.js');
+
+const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 30, 30, 60]; // seconds
+const FINAL = ['PAID', 'REFUNDED', 'CLOSED'];
+const FACES = {
+  CONFIRMING: ['…', '正在确认', 'Asking WeChat Pay'],
+  OPEN: ['!', '等待付款', 'Waiting for payment'],
+  CLOSING: ['…', '正在取消', 'Closing at WeChat Pay'],
+  CLOSED: ['✕', '订单已关闭', 'Closed'],
+  PAID: ['✓', '支付成功', 'Paid'],
+  REFUNDED: ['↩', '已全额退款', 'Refunded'],
+};
+
+Page({
+  data: { order: null, said: '', why: '', problem: null },
+
+  onLoad({ number, pay }) {
+    Object.assign(this, { number, wanted: pay === '1', turn: 0, busy: false });
+  },
+
+  // Also the way back from the cashier, another app or a sleeping screen.
+  onShow() {
+    if (!this.wanted) return this.follow();
+    this.wanted = false;
+    this.refresh(); // something to look at behind the cashier
+    return this.pay();
+  },
+
+  onHide() {
+    this.turn += 1;
+  },
+
+  onUnload() {
+    this.turn += 1;
+  },
+
+  pay() {
+    return this.once(async () => {
+      this.setData({ said: 'paying', why: '' });
+      const url = `/api/orders/${this.number}/payments`;
+      const { invoke } = await patiently(() => call('POST', url, { scene: 'miniprogram' }));
+      const { errMsg } = await this.cashier(invoke);
+      const said = errMsg.replace('requestPayment:', '').replace('fail cancel', 'cancel');
+      this.setData({ said: said.split(' ')[0], why: said.replace(/^fail ?/, '') });
+    });
+  },
+
+  // developers.weixin.qq.com/miniprogram/dev/api/payment/wx.requestPayment.html
+  cashier({ timeStamp, nonceStr, package: prepay, signType, paySign }) {
+    return new Promise((complete) => {
+      wx.requestPayment({ timeStamp, nonceStr, package: prepay, signType, paySign, complete });
+    });
+  },
+
+  cancel() {
+    const url = `/api/orders/${this.number}/cancel`;
+    return this.once(() => patiently(() => call('POST', url, {})));
+  },
+
+  // One thing at a time: a double tap does nothing. Whatever came of it, the server is asked.
+  async once(work) {
+    if (this.busy) return;
+    this.busy = true;
+    this.setData({ problem: null });
+    try {
+      await work();
+    } catch (problem) {
+      this.setData({ problem, said: '' });
+    }
+    this.busy = false;
+    await this.follow();
+  },
+
+  async follow() {
+    const mine = (this.turn += 1);
+    for (const seconds of LADDER) {
+      await pause(seconds);
+      if (mine !== this.turn) return;
+      if (this.data.said === 'ok' && seconds > 2) this.setData({ said: 'late' });
+      await this.refresh();
+      if (this.data.order && FINAL.includes(this.data.order.state)) return this.settle();
+    }
+  },
+
+  async refresh() {
+    try {
+      this.draw(await call('GET', `/api/orders/${this.number}?refresh=1`));
+    } catch (problem) {
+      this.setData({ problem });
+    }
+  },
+
+  draw(order) {
+    const waiting = order.state === 'OPEN' && ['paying', 'ok'].includes(this.data.said);
+    const state = waiting ? 'CONFIRMING' : order.state;
+    const [icon, title, english] = FACES[state];
+    const items = order.items.map((item) => ({ ...item, sum: yuan(item.price_fen * item.quantity) }));
+    const refunded = order.refunded_fen ? yuan(order.refunded_fen) : '';
+    const until = new Date(order.expires_at).toTimeString().slice(0, 5);
+    this.setData({ order, state, icon, title, english, items, refunded, until, total: yuan(order.total_fen) });
+  },
+
+  settle() {
+    if ((wx.getStorageSync('pending') || {}).number !== this.number) return;
+    wx.removeStorageSync('pending');
+    if (this.data.order.state === 'PAID') wx.removeStorageSync('cart');
+  },
+});
