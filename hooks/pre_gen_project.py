@@ -115,14 +115,15 @@ def check_template(template: Path) -> None:
 
 
 def untouched(original: Path, target: Path) -> bool:
-    """Tell whether target is what the template wrote; rendered files are compared line by line."""
+    """Tell whether target is what the template wrote, for any project name and any answers."""
     before, after = original.read_bytes(), target.read_bytes() if target.is_file() else None
     if after is None or b"{" * 2 + b" cookiecutter." not in before:
         return before == after
-    tag = r"\\\{\\?[%{].*?[%}]\\\}"
-    lines = {re.sub(tag, ".*", re.escape(line)) for line in before.decode().splitlines()}
-    written = after.decode(errors="replace").splitlines()
-    return all(any(re.fullmatch(pattern, line) for pattern in lines) for line in written)
+    pieces = re.split(r"[{][%].*?[%][}]", before.decode())
+    escaped = [re.escape(piece.strip()) for piece in pieces]
+    named = [re.sub(r"\\\{\\\{.*?\\\}\\\}", ".*", piece) for piece in escaped]
+    pattern = r"\s*".join(f"(?:{piece})?" for piece in named)
+    return bool(re.fullmatch(pattern, after.decode(errors="replace").strip()))
 
 
 def check_shop(template: Path, shop: Path, unchosen: list[str]) -> None:

@@ -1,0 +1,102 @@
+"""Bakes through cookiecutter's public API, without touching anybody's home folder."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = ROOT / "{{cookiecutter.project_slug}}"
+FRONTENDS = ("both", "miniprogram", "h5", "none")
+LOCAL = (".git", ".venv", "build", "var", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
+
+Bake = Callable[..., Path]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Read a tree: the path of each file inside folder, and its bytes."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder for cookiecutter: its clones, its replays, its configuration."""
+    folder = tmp_path_factory.mktemp("home")
+    config = f"cookiecutters_dir: {folder}/clones\nreplay_dir: {folder}/replays\n"
+    (folder / "config.yaml").write_text(config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as it lies here, without what running it leaves behind. Read only."""
+    folder = tmp_path_factory.mktemp("source") / "checkout-template"
+    return Path(copytree(ROOT, folder, ignore=ignore_patterns(*LOCAL)))
+
+
+@pytest.fixture(scope="session")
+def bake(source: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Return a function that bakes a shop and returns its folder.
+
+    `template` is a folder or URL, `out` the output folder (a new one by default), `again` means
+    -f, `replay` a replay file; every other keyword is an answer.
+    """
+
+    def run(
+        template: Path | str = source,
+        out: Path | None = None,
+        again: bool = False,
+        replay: Path | None = None,
+        **answers: str,
+    ) -> Path:
+        config = {"cookiecutters_dir": f"{home}/clones", "replay_dir": f"{home}/replays"}
+        shop: str = cookiecutter(
+            str(template),
+            no_input=replay is None,
+            extra_context=answers if replay is None else None,
+            replay=str(replay) if replay else None,
+            output_dir=str(out or tmp_path_factory.mktemp("out")),
+            overwrite_if_exists=again,
+            default_config=config,
+        )
+        return Path(shop)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shops(bake: Bake) -> dict[str, Path]:
+    """Every combination of answers, baked once. Read only."""
+    return {frontends: bake(frontends=frontends) for frontends in FRONTENDS}
+
+
+@pytest.fixture
+def template(source: Path, tmp_path: Path) -> Path:
+    """A copy of the template that a test may dirty."""
+    return Path(copytree(source, tmp_path / "template"))
+
+
+@pytest.fixture(scope="session")
+def cli(home: Path) -> Run:
+    """Return a function that runs `python -m cookiecutter` in a folder, as a person would."""
+
+    def run(*words: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "cookiecutter", *words],
+            cwd=cwd,
+            env={**os.environ, "COOKIECUTTER_CONFIG": f"{home}/config.yaml", **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+        )
+
+    return run
