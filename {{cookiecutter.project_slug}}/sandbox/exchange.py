@@ -1,0 +1,130 @@
+"""One exchange from the first byte to the log: gate, fault, call, signature, and the cut wire."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from sanic import HTTPResponse, Request
+
+from . import login
+from .gate import authenticate
+from .sealing import answer_signer, signature_headers
+from .wire import Answer, Call, RefusalError, json_answer
+from .world import World
+
+HANG_SECONDS = 60
+REFUSALS = {
+    "prepay": (403, "NO_AUTH", "商家暂时没有此类交易权限"),
+    "query": (403, "RULE_LIMIT", "业务规则限制"),
+    "close": (403, "RULE_LIMIT", "业务规则限制"),
+    "certificates": (403, "NO_AUTH", "商户无权限"),
+}
+
+
+async def v3(
+    world: World,
+    name: str,
+    handler: Callable[[World, Call], Answer],
+    request: Request,
+    **path: str,
+) -> HTTPResponse:
+    """Answer a signed call; `name` is the call of the fault menu."""
+    call, fault = read_call(request, path), None
+    try:
+        authenticate(world.keys, call)
+        fault = world.faults.for_call(name)
+        answer = _instead(name, fault) or handler(world, call)
+    except RefusalError as refusal:
+        answer = refusal.answer()
+    _sign(world, call, answer, fault)
+    return await _deliver(world, request, call, answer, fault)
+
+
+async def sns(
+    world: World,
+    name: str,
+    handler: Callable[[World, login.Parameters], dict[str, Any]],
+    request: Request,
+) -> HTTPResponse:
+    """Answer a login call: unsigned, always 200."""
+    call, fault = read_call(request, {}), world.faults.for_call(name)
+    try:
+        if fault in login.FAULTS[name]:
+            raise login.LoginError(login.FAULTS[name][fault])
+        reset = fault == "reset_before"
+        answer = Answer(None) if reset else login.login_answer(handler(world, call.query))
+    except login.LoginError as error:
+        answer = error.answer()
+    return await _deliver(world, request, call, answer, fault)
+
+
+def read_call(request: Request, path: dict[str, str]) -> Call:
+    """Take from the framework what the protocol needs, the target in the bytes of the wire."""
+    query = dict(request.get_query_args(keep_blank_values=True))
+    target = request.raw_url.decode(errors="replace")
+    return Call(request.method, target, request.headers, request.body, path, query)
+
+
+def write_log(world: World, call: Call, answer: Answer) -> None:
+    """Put the exchange into the log."""
+    world.log.add(
+        "request",
+        call.method,
+        call.target,
+        request=(call.headers, call.body),
+        answer=(answer.status, answer.headers, answer.body),
+        signed_message=call.signed_message,
+        verdict=answer.verdict,
+    )
+
+
+def _instead(name: str, fault: str | None) -> Answer | None:
+    """Answer instead of the call: in all of these nothing happens."""
+    match fault:
+        case "500":
+            raise RefusalError(500, "SYSTEM_ERROR", "系统异常，请稍后重试")
+        case "429":
+            raise RefusalError(429, "FREQUENCY_LIMITED", "频率过高，请稍后重试", number=268447840)
+        case "refuse":
+            raise RefusalError(*REFUSALS[name])
+        case "202" if name == "close":
+            return json_answer(202, {"code": "USER_PAYING", "message": "用户支付中，请稍后再试"})
+        case "202":
+            return json_answer(202, {"code": "ACCEPTED", "message": "已受理，请使用原参数重复请求"})
+        case "reset_before":
+            return Answer(None)
+    return None
+
+
+def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
+    """Sign every 2xx, the empty 204 too; a 401 about an order has no Request-ID either."""
+    if answer.status == 401 and call.target.startswith("/v3/pay/transactions/"):
+        del answer.headers["Request-ID"]
+    if answer.status in (200, 202, 204):
+        signing = world.faults.menu["signing"]
+        signer = answer_signer(world.keys, signing, call.headers.get("wechatpay-serial"))
+        answer.headers |= signature_headers(signer, answer.body, fault or "good")[0]
+
+
+async def _deliver(
+    world: World, request: Request, call: Call, answer: Answer, fault: str | None
+) -> HTTPResponse:
+    if fault:
+        answer.verdict += f" (fault: {fault})"
+    cut = fault in ("hang", "reset_before", "reset_after")
+    if cut:
+        answer = Answer(
+            None, verdict=f"{answer.verdict}; no answer left, it would have been {answer.status}"
+        )
+    write_log(world, call, answer)
+    if fault == "hang":
+        await asyncio.sleep(HANG_SECONDS)
+    if cut:
+        _cut(request)
+    return HTTPResponse(answer.body, answer.status or 500, answer.headers)
+
+
+def _cut(request: Request) -> None:
+    transport = request.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.abort()

@@ -1,0 +1,89 @@
+"""The fields of the order API, their limits and WeChat's names for them.
+
+doc/v3/merchant/4012525167 and 4012525182; each number is a length in characters unless said.
+"""
+
+from .schema import Flag, Items, Number, Opaque, Record, Text
+
+OUT_TRADE_NO = Text(
+    label="商户订单号", required=True, least=6, most=32, pattern=r"[0-9A-Za-z_\-|*]+"
+)
+TRANSACTION_ID = Text(label="微信支付订单号", required=True, most=32, pattern=r"[0-9A-Za-z]+")
+MCHID = Text(label="商户号", required=True, most=32, pattern=r"[0-9]+")
+CLOSE = Record(label="关单", fields={"mchid": MCHID})
+
+_GOODS = Record(
+    label="单品",
+    fields={
+        "merchant_goods_id": Text(label="商户侧商品编码", required=True, most=32),
+        "wechatpay_goods_id": Text(label="微信支付商品编码", most=32),
+        "goods_name": Text(label="商品名称", most=256),
+        "quantity": Number(label="商品数量", required=True, least=1),
+        "unit_price": Number(label="商品单价", required=True),
+    },
+)
+_STORE = Record(
+    label="商户门店信息",
+    fields={
+        "id": Text(label="门店编号", most=32),
+        "name": Text(label="门店名称", most=256),
+        "area_code": Text(label="地区编码", most=32),
+        "address": Text(label="详细地址", most=512),
+    },
+)
+_SCENE = Record(
+    label="场景信息",
+    fields={
+        "payer_client_ip": Text(label="用户终端IP", required=True, most=45),
+        "device_id": Text(label="商户端设备号", most=32),
+        "store_info": _STORE,
+    },
+)
+_DETAIL = Record(
+    label="优惠功能",
+    most_bytes=6144,
+    fields={
+        "cost_price": Number(label="订单原价"),
+        "invoice_id": Text(label="商品小票ID", most=32),
+        "goods_detail": Items(label="单品列表", item=_GOODS, most=6000),
+    },
+)
+_OTHER_PRODUCT = Opaque(label="需单独申请权限的参数")
+_LIMIT = Text(
+    label="支付方式", most=32, choices=("no_balance", "no_credit", "no_debit", "balance_only")
+)
+
+PREPAY = Record(
+    label="JSAPI下单",
+    fields={
+        "appid": Text(label="公众账号ID", required=True, most=32, pattern=r"[0-9A-Za-z]+"),
+        "mchid": MCHID,
+        "description": Text(label="商品描述", required=True, most=127),
+        "out_trade_no": OUT_TRADE_NO,
+        "time_expire": Text(label="支付结束时间", most=64),
+        "attach": Text(label="商户数据包", most=128),
+        "notify_url": Text(label="商户回调地址", required=True, most=255),
+        "goods_tag": Text(label="订单优惠标记", most=32),
+        "limit_pay": Items(label="指定支付方式", item=_LIMIT, most=4),
+        "support_fapiao": Flag(label="电子发票入口开放标识"),
+        "amount": Record(
+            label="订单金额",
+            required=True,
+            fields={
+                "total": Number(label="总金额", required=True, least=1),
+                "currency": Text(label="货币类型", most=16, choices=("CNY",)),
+            },
+        ),
+        "payer": Record(
+            label="支付者",
+            fields={
+                "openid": Text(label="用户标识", most=128, pattern=r"[0-9A-Za-z_\-]+"),
+                "identity": _OTHER_PRODUCT,
+            },
+        ),
+        "detail": _DETAIL,
+        "scene_info": _SCENE,
+        "settle_info": Record(label="结算信息", fields={"profit_sharing": Flag(label="分账标识")}),
+        "subsidy_info": _OTHER_PRODUCT,
+    },
+)

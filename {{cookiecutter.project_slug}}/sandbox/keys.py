@@ -1,0 +1,166 @@
+"""The keys both sides need, made at the first run and kept private in one file."""
+
+import base64
+import json
+import os
+import secrets
+import string
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+FIVE_YEARS = timedelta(days=5 * 365)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key and the serial number that names it in `Wechatpay-Serial`."""
+
+    serial: str
+    key: rsa.RSAPrivateKey = field(repr=False)
+    certificate: x509.Certificate | None = field(default=None, repr=False)
+
+    def private_pem(self) -> str:
+        """Write the private key as PKCS#8 PEM, the form of apiclient_key.pem."""
+        kind = serialization.PrivateFormat.PKCS8
+        plain = serialization.NoEncryption()
+        return self.key.private_bytes(serialization.Encoding.PEM, kind, plain).decode()
+
+    def public_pem(self) -> str:
+        """Write the public key as SPKI PEM, the form of pub_key.pem."""
+        kind = serialization.PublicFormat.SubjectPublicKeyInfo
+        return self.key.public_key().public_bytes(serialization.Encoding.PEM, kind).decode()
+
+    def certificate_pem(self) -> str:
+        """Write the certificate as PEM, empty when there is none."""
+        if self.certificate is None:
+            return ""
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+@dataclass(frozen=True)
+class App:
+    """An application of WeChat: `kind` is miniprogram or official_account."""
+
+    kind: str
+    appid: str
+    secret: str = field(repr=False)
+
+
+@dataclass
+class Keys:
+    """Everything secret in the sandbox; `platform` is ordered, the newest last."""
+
+    mchid: str
+    merchant: Signer
+    public_key: Signer
+    platform: list[Signer]
+    apps: list[App]
+    apiv3_key: str = field(repr=False)
+    apiv2_key: str = field(repr=False)
+
+    def rotate(self) -> None:
+        """Add a platform certificate; the ones before stay listed and valid."""
+        self.platform.append(issue_certificate("Tenpay.com sign"))
+
+
+def make_keys() -> Keys:
+    """Make a merchant, its apps and WeChat's own keys, all recognisably of the sandbox."""
+    mchid = "9" + _pick(string.digits, 9)
+    serial = "PUB_KEY_ID_9" + _pick(string.digits, 27)
+    return Keys(
+        mchid=mchid,
+        merchant=issue_certificate(mchid),
+        public_key=Signer(serial, rsa.generate_private_key(65537, 2048)),
+        platform=[issue_certificate("Tenpay.com sign")],
+        apps=[_app("miniprogram"), _app("official_account")],
+        apiv3_key=_pick(string.ascii_letters + string.digits, 32),
+        apiv2_key=_pick(string.ascii_letters + string.digits, 32),
+    )
+
+
+def open_keys(folder: Path) -> Keys:
+    """Read `keys.json` in the folder, or make it there, readable by its owner only."""
+    file = folder / "keys.json"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = folder / f".{secrets.token_hex(4)}"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            json.dump(_to_json(make_keys()), out, indent=1)
+        fresh.replace(file)
+    return _from_json(json.loads(file.read_text()))
+
+
+def issue_certificate(common_name: str) -> Signer:
+    """Make a key with a certificate of the organisation SANDBOX, valid for five years."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "SANDBOX"),
+        ]
+    )
+    yesterday = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(yesterday).not_valid_after(yesterday + FIVE_YEARS)
+    return _signer(key, builder.sign(key, hashes.SHA256()))
+
+
+def _signer(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> Signer:
+    return Signer(f"{certificate.serial_number:040X}", key, certificate)
+
+
+def _app(kind: str) -> App:
+    return App(kind, "wx9" + secrets.token_hex(8)[:15], secrets.token_hex(16))
+
+
+def _pick(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+def _to_json(keys: Keys) -> dict[str, Any]:
+    return {
+        "mchid": keys.mchid,
+        "apiv3_key": keys.apiv3_key,
+        "apiv2_key": keys.apiv2_key,
+        "public_key_id": keys.public_key.serial,
+        "public_key": keys.public_key.private_pem(),
+        "merchant": [keys.merchant.private_pem(), keys.merchant.certificate_pem()],
+        "platform": [[one.private_pem(), one.certificate_pem()] for one in keys.platform],
+        "apps": [[app.kind, app.appid, app.secret] for app in keys.apps],
+    }
+
+
+def _from_json(stored: dict[str, Any]) -> Keys:
+    return Keys(
+        mchid=stored["mchid"],
+        merchant=_load(*stored["merchant"]),
+        public_key=Signer(stored["public_key_id"], _load_key(stored["public_key"])),
+        platform=[_load(*pair) for pair in stored["platform"]],
+        apps=[App(*app) for app in stored["apps"]],
+        apiv3_key=stored["apiv3_key"],
+        apiv2_key=stored["apiv2_key"],
+    )
+
+
+def _load(key_pem: str, certificate_pem: str) -> Signer:
+    return _signer(_load_key(key_pem), x509.load_pem_x509_certificate(certificate_pem.encode()))
+
+
+def _load_key(pem: str) -> rsa.RSAPrivateKey:
+    key = serialization.load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
+
+
+def stable_openid(appid: str, person: str) -> str:
+    """Derive the openid of a made-up person: 28 characters, another one for each app."""
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(f"{appid} {person}".encode())
+    return "o" + base64.urlsafe_b64encode(digest.finalize()).decode()[:27]

@@ -1,0 +1,205 @@
+"""Notifications 通知: sealed once, signed afresh for every sending, repeated on WeChat's ladder.
+
+doc/v3/merchant/4012791861: only 200 or 204 within five seconds counts, whatever the body says.
+"""
+
+import asyncio
+import heapq
+import itertools
+import secrets
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from .clock import Clock, rfc3339
+from .faults import Faults
+from .keys import Keys, Signer
+from .log import Log
+from .sealing import seal, signature_headers
+from .wire import compact, request_id
+
+if TYPE_CHECKING:
+    from .world import Order
+
+DEADLINE = 5
+LADDER = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
+REVERSE_WAIT = 60
+
+
+@dataclass
+class Notification:
+    """One notification: id and body never change, `delivery` is what the fault menu wanted."""
+
+    order: "Order"
+    url: str
+    body: bytes
+    delivery: str | int
+    signature: str
+
+
+@dataclass(order=True)
+class Sending:
+    """One sending at a virtual moment; `step` counts the repeats."""
+
+    due: float
+    n: int
+    notification: Notification = field(compare=False)
+    signature: str = field(compare=False)
+    step: int = field(compare=False, default=0)
+
+
+class Outbox:
+    """Send what is due on the virtual clock; it starts by itself and stops with `close`."""
+
+    def __init__(self, keys: Keys, clock: Clock, faults: Faults, log: Log) -> None:
+        self._keys, self._clock, self._faults, self._log = keys, clock, faults, log
+        self._queue: list[Sending] = []
+        self._held: Sending | None = None
+        self._count = itertools.count(1)
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(20)
+        self._http: httpx.AsyncClient | None = None
+
+    def announce(self, order: "Order", payload: dict[str, Any]) -> Notification:
+        """Make TRANSACTION.SUCCESS for a paid order and send it."""
+        fault = self._faults.for_notification()
+        for name in ("total", "payer_total"):
+            payload["amount"][name] += fault.delta_fen
+        resource = seal(self._keys.apiv3_key, compact(payload), "transaction")
+        envelope = {
+            "id": str(uuid.uuid4()),
+            "create_time": rfc3339(self._clock.now()),
+            "resource_type": "encrypt-resource",
+            "event_type": "TRANSACTION.SUCCESS",
+            "summary": "支付成功",
+            "resource": resource | {"original_type": "transaction"},
+        }
+        url = str(order.body["notify_url"])
+        made = Notification(order, url, compact(envelope), fault.delivery, fault.signature)
+        self._dispatch(made)
+        return made
+
+    def repeat(self, notification: Notification) -> None:
+        """Send the same notification again, by the fault menu of now."""
+        fault = self._faults.for_notification()
+        notification.delivery, notification.signature = fault.delivery, fault.signature
+        self._dispatch(notification)
+
+    def wake(self) -> None:
+        """Look at the clock again."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Stop sending."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._http:
+            await self._http.aclose()
+
+    def _dispatch(self, made: Notification) -> None:
+        first = Sending(self._clock.now(), next(self._count), made, made.signature)
+        match made.delivery:
+            case "drop":
+                return
+            case "duplicate":
+                self._push(first)
+                self._push(Sending(first.due, next(self._count), made, made.signature))
+            case "reverse" if self._held in self._queue:
+                self._queue.remove(self._held)
+                heapq.heapify(self._queue)
+                self._start(self._send_in_turn(first, self._held))
+            case "reverse":
+                first.due += REVERSE_WAIT
+                self._held = first
+                self._push(first)
+            case seconds:
+                first.due += seconds if isinstance(seconds, int) else 0
+                self._push(first)
+
+    def _push(self, sending: Sending) -> None:
+        if not self._tasks:
+            self._start(self._run())
+        heapq.heappush(self._queue, sending)
+        self.wake()
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            while self._queue and self._queue[0].due <= self._clock.now():
+                self._start(self._send(heapq.heappop(self._queue)))
+            pause = self._queue[0].due - self._clock.now() if self._queue else None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
+
+    async def _send_in_turn(self, *sendings: Sending) -> None:
+        for sending in sendings:
+            await self._send(sending)
+
+    async def _send(self, sending: Sending) -> None:
+        order = sending.notification.order
+        if sending.step and order.notified:
+            return
+        async with self._places:
+            counted = await self._post(sending)
+        if counted:
+            order.notified = True
+        elif sending.step < len(LADDER):
+            due = sending.due + LADDER[sending.step]
+            step = sending.step + 1
+            fault = self._faults.for_notification().signature
+            self._push(Sending(due, next(self._count), sending.notification, fault, step))
+
+    async def _post(self, sending: Sending) -> bool:
+        made = sending.notification
+        headers, message = signature_headers(self._signer(), made.body, sending.signature)
+        headers |= {"Content-Type": "application/json", "Request-ID": request_id()}
+        status, answered, body, problem = None, httpx.Headers(), b"", ""
+        started = time.monotonic()
+        try:
+            response = await self._client().post(made.url, content=made.body, headers=headers)
+            status, answered, body = response.status_code, response.headers, response.content
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            problem = f"{type(error).__name__} {error}".strip()
+        if time.monotonic() - started > DEADLINE:
+            problem = f"the answer took longer than {DEADLINE} s"
+        counted = not problem and status in (200, 204)
+        self._log.add(
+            "notification",
+            "POST",
+            made.url,
+            request=(headers, made.body),
+            answer=(status, answered, body),
+            signed_message=message,
+            verdict=self._verdict(sending, counted, problem or f"answered {status}"),
+        )
+        return counted
+
+    def _verdict(self, sending: Sending, counted: bool, outcome: str) -> str:
+        signed = "" if sending.signature == "good" else f" (signature fault: {sending.signature})"
+        if counted:
+            return f"received: {outcome}{signed}"
+        if sending.step == len(LADDER):
+            return f"not received: {outcome}{signed}; that was the last repeat"
+        return f"not received: {outcome}{signed}; again in {LADDER[sending.step]} virtual seconds"
+
+    def _signer(self) -> Signer:
+        signing = self._faults.menu["signing"]
+        by_key = signing == "public_key" or (signing == "mixed" and secrets.randbelow(2))
+        return self._keys.public_key if by_key else self._keys.platform[-1]
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            headers = {"User-Agent": "Mozilla/4.0", "Accept": "*/*"}
+            self._http = httpx.AsyncClient(trust_env=False, timeout=DEADLINE, headers=headers)
+        return self._http

@@ -1,0 +1,135 @@
+"""The state of the sandbox, all of it in memory: people, codes, orders, and what else remembers."""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .clock import Clock
+from .faults import Faults
+from .keys import App, Keys, open_keys, stable_openid
+from .log import Log
+from .notifications import Notification, Outbox
+
+SEVEN_DAYS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Money that came in: amounts in fen, `paid_at` in virtual Unix seconds."""
+
+    transaction_id: str
+    paid_at: float
+    payer_total: int
+    coupon_fen: int
+
+
+@dataclass
+class Order:
+    """One out_trade_no; `body` is the prepay request that made it."""
+
+    n: int
+    body: dict[str, Any]
+    created_at: float
+    expires_at: float
+    closed: bool = False
+    typing: bool = False
+    notified: bool = False
+    transactions: list[Transaction] = field(default_factory=list)
+
+    @property
+    def out_trade_no(self) -> str:
+        """The merchant's number."""
+        return str(self.body["out_trade_no"])
+
+    @property
+    def total(self) -> int:
+        """The amount in fen."""
+        return int(self.body["amount"]["total"])
+
+    @property
+    def openid(self) -> str:
+        """Who must pay."""
+        return str(self.body["payer"]["openid"])
+
+    def state(self, now: float) -> str:
+        """Return the trade_state; unpaid orders close by themselves after seven days."""
+        if self.transactions:
+            return "SUCCESS"
+        return "CLOSED" if self.closed or now >= self.created_at + SEVEN_DAYS else "NOTPAY"
+
+    def is_expired(self, now: float) -> bool:
+        """Tell whether time_expire has passed; the state does not say so."""
+        return now >= self.expires_at
+
+
+@dataclass(frozen=True)
+class Code:
+    """A login code: bound to an app and a kind (login or oauth), five minutes, one use."""
+
+    kind: str
+    appid: str
+    openid: str
+    expires_at: float
+    scope: str = ""
+    snapshot: bool = False
+
+
+@dataclass(frozen=True)
+class Token:
+    """A user's web token; `access_until` and `refresh_until` in virtual Unix seconds."""
+
+    appid: str
+    openid: str
+    scope: str
+    access_until: float
+    refresh_until: float
+
+
+class World:
+    """One sandbox; tests make one each around the same keys."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self.clock = Clock()
+        self.faults = Faults()
+        self.log = Log(self.clock)
+        self.outbox = Outbox(keys, self.clock, self.faults, self.log)
+        self.orders: dict[tuple[str, str], Order] = {}
+        self.prepays: dict[str, tuple[Order, float]] = {}
+        self.notifications: dict[int, Notification] = {}
+        self.people: dict[tuple[str, str], str | None] = {}
+        self.codes: dict[str, Code] = {}
+        self.used_codes: set[str] = set()
+        self.access_tokens: dict[str, Token] = {}
+        self.refresh_tokens: dict[str, Token] = {}
+        for app in keys.apps:
+            self.people[app.appid, self.default_openid(app.appid)] = None
+
+    @classmethod
+    def open(cls) -> "World":
+        """Open the one whose keys are in $SANDBOX_VAR, or in var/sandbox."""
+        return cls(open_keys(Path(os.environ.get("SANDBOX_VAR") or "var/sandbox")))
+
+    def app(self, appid: str) -> App | None:
+        """Find an app."""
+        return next((app for app in self.keys.apps if app.appid == appid), None)
+
+    def default_openid(self, appid: str) -> str:
+        """Name the person who is there when nobody else is named."""
+        return stable_openid(appid, "default")
+
+    def meet(self, appid: str, openid: str, unionid: str | None) -> None:
+        """Remember that this openid is a person of this app."""
+        self.people[appid, openid] = unionid or self.people.get((appid, openid))
+
+    def new_code(self, kind: str, appid: str, openid: str, **more: Any) -> str:
+        """Issue a login code for a person of this app."""
+        code = secrets.token_hex(16)
+        self.codes[code] = Code(kind, appid, openid, self.clock.now() + 300, **more)
+        return code
+
+    def find_order(self, out_trade_no: str) -> Order | None:
+        """Find an order of our merchant."""
+        return self.orders.get((self.keys.mchid, out_trade_no))

@@ -1,0 +1,59 @@
+"""A fresh sandbox for every test, on a free port of the test's own loop, and a merchant for it."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+from sanic import Sanic
+
+from sandbox.keys import Keys, make_keys
+from tests.sandbox.kit import Merchant, Shop, sandbox_server, serve
+
+_names = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    return make_keys()
+
+
+@pytest.fixture
+async def sandbox_url(keys: Keys) -> AsyncIterator[str]:
+    async with sandbox_server(keys) as url:
+        yield url
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    shop, app = Shop(), Sanic(f"notified-{next(_names)}", configure_logging=False)
+    app.config.TOUCHUP = False
+    app.add_route(shop.notify, "/notify", methods=["POST"])
+    async with serve(app) as url:
+        shop.url = f"{url}/notify"
+        yield shop
+
+
+@pytest.fixture
+async def merchant(sandbox_url: str, shop: Shop) -> AsyncIterator[Merchant]:
+    """A merchant whose buyer oBuyer has logged in to the mini program."""
+    async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False) as http:
+        merchant = Merchant(http, (await http.get("/_sandbox/credentials")).json(), shop)
+        await merchant.control("login-code", appid=merchant.mini["appid"], openid="oBuyer")
+        yield merchant
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Awaitable[bool] | bool]], Awaitable[None]]:
+    """Wait, at most two seconds, for something the sandbox does in the background."""
+
+    async def wait(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+        async with asyncio.timeout(2):
+            while True:
+                held = condition()
+                if held if isinstance(held, bool) else await held:
+                    return
+                await asyncio.sleep(0.005)
+
+    return wait
