@@ -22,8 +22,12 @@ ANSWERS: dict[str, Any] = json.loads(
 )
 UNCHOSEN = {
     "both": [],
-    "miniprogram": ["pages/h5", "tests/pages/h5"],
-    "h5": ["pages/miniprogram", "tests/pages/miniprogram"],
+    "miniprogram": ["pages/h5", "tests/pages/test_h5.py", "tests/pages/h5.test.js"],
+    "h5": [
+        "pages/miniprogram",
+        "tests/pages/test_miniprogram.py",
+        "tests/pages/miniprogram.test.js",
+    ],
     "none": ["pages", "tests/pages"],
 }
 PRIVATE = (".env", ".env.*", ".venv", "venv", "var", "*.db", "*.db-*", "*.sqlite3", "apiclient_*")

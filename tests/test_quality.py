@@ -15,7 +15,12 @@ from conftest import FRONTENDS, Bake
 
 def python(*words: str, cwd: Path) -> str:
     """Run `python -m …` of this interpreter and return what it printed; it has to succeed."""
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "RUFF_NO_CACHE": "true"}
+    environment = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "RUFF_NO_CACHE": "true",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(cwd.parent / "hypothesis"),
+    }
     done = subprocess.run(
         [sys.executable, "-m", *words],
         cwd=cwd,
@@ -26,7 +31,7 @@ def python(*words: str, cwd: Path) -> str:
         text=True,
         timeout=600,
     )
-    assert done.returncode == 0, done.stdout[-8000:]
+    assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
 
 

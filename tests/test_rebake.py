@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import FRONTENDS, ROOT, Bake, Run, files
+from conftest import FRONTENDS, Bake, Run, files
 from cookiecutter.exceptions import FailedHookException
 
 PROJECT_NAME = "{{cookiecutter.project_slug}}"
@@ -43,11 +43,11 @@ def test_a_template_folder_with_private_files_is_refused_by_name(
 
 @pytest.mark.parametrize("words", [["."], ["template"], ["./template/"], ["../{}/template"]])
 def test_a_dirty_folder_is_found_from_wherever_cookiecutter_is_started(
-    template: Path, cli: Run, tmp_path: Path, words: list[str]
+    source: Path, template: Path, cli: Run, tmp_path: Path, words: list[str]
 ) -> None:
     write(template / PROJECT_NAME / ".env", "SHOP_APIV3_KEY=secret")
     cwd = template if words == ["."] else tmp_path
-    for environment in ({}, {"PWD": str(cwd)}, {"PWD": str(ROOT)}):
+    for environment in ({}, {"PWD": str(cwd)}, {"PWD": str(source)}):
         name = words[0].format(tmp_path.name)
         done = cli(name, "--no-input", "-o", str(tmp_path / "o"), cwd=cwd, **environment)
         assert done.returncode == 1

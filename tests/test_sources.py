@@ -9,7 +9,7 @@ from pathlib import Path
 from shutil import copytree, make_archive
 
 import pytest
-from conftest import ROOT, Bake, Run, files
+from conftest import Bake, Run, files
 
 GIT = (
     "git",
@@ -24,19 +24,20 @@ GIT = (
 
 @pytest.fixture(scope="module")
 def repository(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository of the template, and a zip of it beside."""
+    """A copy of the template, and beside it a zip and a git repository."""
     folder = tmp_path_factory.mktemp("repository") / "checkout-template"
     copytree(source, folder)
     make_archive(str(folder), "zip", folder.parent, folder.name)
     for words in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "All")):
         subprocess.run([*GIT, *words], cwd=folder, check=True)
+    subprocess.run([*GIT, "clone", "-q", "--bare", folder, f"{folder}.git"], check=True)
     return folder
 
 
 def test_a_git_url_bakes_the_same_shop_as_the_folder(
     repository: Path, bake: Bake, shops: dict[str, Path]
 ) -> None:
-    assert files(bake(f"file://{repository}")) == files(shops["both"])
+    assert files(bake(f"file://{repository}.git")) == files(shops["both"])
 
 
 def test_a_zip_bakes_the_same_shop_as_the_folder(
@@ -55,12 +56,12 @@ def test_a_relative_folder_bakes_the_same_shop(
     assert files(tmp_path / "my-shop") == files(shops["both"])
 
 
-def test_replay_gives_the_same_shop_again(cli: Run, tmp_path: Path) -> None:
+def test_replay_gives_the_same_shop_again(source: Path, cli: Run, tmp_path: Path) -> None:
     first = cli(
-        str(ROOT), "--no-input", "-o", "a", "project_name=茶 Tea", "frontends=h5", cwd=tmp_path
+        str(source), "--no-input", "-o", "a", "project_name=茶 Tea", "frontends=h5", cwd=tmp_path
     )
     assert first.returncode == 0, first.stderr
-    again = cli(str(ROOT), "--replay", "-o", "b", cwd=tmp_path)
+    again = cli(str(source), "--replay", "-o", "b", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
@@ -73,11 +74,13 @@ def test_a_replay_file_with_the_three_answers_is_enough(bake: Bake, tmp_path: Pa
     assert not (shop / "pages").exists()
 
 
-def test_a_person_is_asked_three_bilingual_questions(home: Path, tmp_path: Path) -> None:
+def test_a_person_is_asked_three_bilingual_questions(
+    source: Path, home: Path, tmp_path: Path
+) -> None:
     """Through a terminal: the name is typed, the folder name accepted, the third choice taken."""
     screen, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cookiecutter", str(ROOT), "-o", str(tmp_path)],
+        [sys.executable, "-m", "cookiecutter", str(source), "-o", str(tmp_path)],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,

@@ -50,7 +50,7 @@ def imports(name: str, path: Path) -> Iterator[str]:
 def offences(
     forbidden: tuple[str, ...], *, of: tuple[str, ...] = ("",), but: tuple[str, ...] = ()
 ) -> list[str]:
-    """List what modules of the shop import although it is forbidden to all `of` these `but` those."""
+    """List forbidden imports of the shop's modules: `of` these names, `but` not of those."""
     return [
         f"{name} imports {other}"
         for name, path in modules("shop").items()
