@@ -34,7 +34,7 @@ export async function api(method, path, body, key) {
   if (method !== 'GET') headers['Content-Type'] = 'application/json';
   if (key) headers['Idempotency-Key'] = key;
   const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(), 15000);
+  const timer = setTimeout(() => limit.abort(), 30000);
   let response, text;
   try {
     const options = { method, headers, body: body && JSON.stringify(body), signal: limit.signal };

@@ -1,10 +1,10 @@
 import { ApiError, api, newKey, patiently, pause } from './api.js';
-import { alarm, barView, openView, orderView, ordersView, shopView, show } from './views.js';
+import { alarm, barView, lostView, openView, orderView, ordersView, shopView, show } from './views.js';
 import { cashier, place } from './wechat.js';
 
-const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 30, 30, 60]; // seconds
+const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 60]; // seconds, the last repeats
 const FINAL = ['PAID', 'REFUNDED', 'CLOSED'];
-const page = { where: '', products: [], cart: read('cart', {}), order: null, said: '', why: '' };
+const page = { where: '', products: [], cart: read('cart', {}), number: '', order: null };
 let busy = false;
 let turn = 0; // whoever raises it ends the polling that began before
 
@@ -32,8 +32,8 @@ function release() {
 }
 
 function complain(error) {
-  const stranger = ['LOGIN_REQUIRED', 'OPENID_REQUIRED'].includes(error.code);
-  if (stranger && logIn()) return true;
+  if (['LOGIN_REQUIRED', 'OPENID_REQUIRED'].includes(error.code) && logIn()) return true;
+  if (error.code === 'IDEMPOTENCY_KEY_REUSED') sessionStorage.removeItem('pending');
   alarm(error.message, error instanceof ApiError ? error.detail : '');
   return false;
 }
@@ -41,14 +41,14 @@ function complain(error) {
 // snsapi_base is silent. Two round trips without a session mean that cookies are refused: stop.
 function logIn() {
   const tries = read('logins', 0);
-  if (page.where !== 'wechat' || tries > 1) return false;
+  if (tries > 1) return false;
   keep('logins', tries + 1);
   const here = encodeURIComponent(location.pathname + location.search);
   location.replace(`/oauth/start?return_to=${here}`);
   return true;
 }
 
-async function loggedIn() {
+async function isLoggedIn() {
   try {
     await api('GET', '/api/me');
     sessionStorage.removeItem('logins');
@@ -72,49 +72,54 @@ async function placeOrder() {
   const items = Object.entries(page.cart).map(([sku, quantity]) => ({ sku, quantity }));
   const { key } = read('pending', { key: newKey() });
   keep('pending', { key });
-  page.order = await patiently(() => api('POST', '/api/orders', { items }, key));
-  keep('pending', { key, number: page.order.order_no });
-  history.pushState(null, '', `/?order=${page.order.order_no}`);
+  const order = await patiently(() => api('POST', '/api/orders', { items }, key));
+  keep('pending', { key, number: order.order_no });
+  history.pushState(null, '', `/?order=${order.order_no}`);
+  Object.assign(page, { order, number: order.order_no });
 }
 
 async function pay() {
-  const number = page.order.order_no;
+  const { number } = page;
+  const url = `/api/orders/${number}/payments`;
+  let heard = { said: '', why: '' };
   Object.assign(page, { said: 'paying', why: '' });
   follow(number);
   try {
-    const url = `/api/orders/${number}/payments`;
-    const payment = await patiently(() => api('POST', url, { scene: 'jsapi' }));
-    Object.assign(page, await cashier(payment.invoke));
+    const { invoke } = await patiently(() => api('POST', url, { scene: 'jsapi' }));
+    heard = await cashier(invoke);
   } catch (error) {
-    page.said = '';
     complain(error);
   }
-  if (page.order && page.order.order_no === number) follow(number);
+  if (page.number !== number) return; // the buyer went to another page meanwhile
+  Object.assign(page, heard);
+  follow(number);
 }
 
 async function cancel() {
-  const number = page.order.order_no;
-  page.order = await patiently(() => api('POST', `/api/orders/${number}/cancel`, {}));
-  page.said = '';
-  follow(number);
+  const { number } = page;
+  try {
+    await patiently(() => api('POST', `/api/orders/${number}/cancel`, {}));
+  } finally {
+    page.said = '';
+    follow(number);
+  }
 }
 
 // Whatever the client said, only the server knows: ask it, quickly at first, then more rarely.
 async function follow(number) {
   const mine = (turn += 1);
-  for (const seconds of LADDER) {
+  page.number = number;
+  for (let n = 0; n < 60; n += 1) {
     drawOrder();
-    await pause(seconds);
+    await pause(LADDER[Math.min(n, LADDER.length - 1)]);
     if (mine !== turn || document.hidden) return;
     const order = await ask(number);
     if (mine !== turn) return;
+    if (!order && !page.order) return show(lostView());
     page.order = order || page.order;
-    if (page.said === 'ok' && seconds > 2) page.said = 'late';
-    if (!page.order || FINAL.includes(page.order.state)) break;
+    if (page.said === 'ok' && n > 10) page.said = 'late';
+    if (FINAL.includes(page.order.state)) return settle();
   }
-  if (!page.order) page.said = 'lost';
-  settle();
-  drawOrder();
 }
 
 async function ask(number) {
@@ -127,9 +132,9 @@ async function ask(number) {
 }
 
 function settle() {
-  if (!page.order || !FINAL.includes(page.order.state)) return;
   release(); // the cashier may never call back
-  if (page.order.order_no !== read('pending', {}).number) return;
+  drawOrder();
+  if (page.number !== read('pending', {}).number) return;
   sessionStorage.removeItem('pending');
   if (page.order.state === 'PAID') keep('cart', (page.cart = {}));
 }
@@ -154,28 +159,29 @@ const drawShop = () => show(shopView(page), barView(page));
 // The address says what is on the screen: reload, back and a shared link find it again.
 function route() {
   turn += 1;
-  Object.assign(page, { order: null, said: '', why: '' });
-  const query = new URLSearchParams(location.search);
-  const inner = query.get('order') || query.get('view') === 'orders';
-  if (inner && page.where !== 'wechat') show(openView(page.where));
-  else if (query.get('order')) follow(query.get('order'));
-  else once(inner ? list : openShop);
-}
-
-function go(address) {
-  history.pushState(null, '', address);
   release();
   alarm();
-  route();
-  window.scrollTo(0, 0);
+  Object.assign(page, { number: '', order: null, said: '', why: '' });
+  const query = new URLSearchParams(location.search);
+  const number = query.get('order');
+  const load = query.get('view') === 'orders' ? list : openShop;
+  if ((number || load === list) && page.where !== 'wechat') show(openView(page.where));
+  else if (number) follow(number);
+  else once(() => load().catch(lose));
+}
+
+function lose(error) {
+  show(lostView());
+  throw error;
 }
 
 // Back from the cashier, another app or a sleeping screen.
 function resume() {
-  if (document.hidden || !page.order || FINAL.includes(page.order.state)) return;
+  if (document.hidden || !page.number) return;
+  if (page.order && FINAL.includes(page.order.state)) return;
   if (page.said === 'paying') page.said = 'late';
   release();
-  follow(page.order.order_no);
+  follow(page.number);
 }
 
 const ACTIONS = {
@@ -188,25 +194,26 @@ const ACTIONS = {
   reload: () => start(),
   resume,
   dismiss: () => alarm(),
-  copy: () => document.querySelector('#address').select() || document.execCommand('copy'),
+  copy: () => document.getElementById('address').select() || document.execCommand('copy'),
 };
 
 document.addEventListener('click', (event) => {
-  const link = event.target.closest('a[data-go]');
   const button = event.target.closest('[data-do]');
-  if (link) event.preventDefault();
-  if (link) go(link.getAttribute('href'));
-  else if (button) ACTIONS[button.dataset.do](button.dataset);
+  if (button) ACTIONS[button.dataset.do](button.dataset);
+  const link = event.target.closest('a[data-go]');
+  if (!link) return;
+  event.preventDefault();
+  history.pushState(null, '', link.getAttribute('href'));
+  route();
+  window.scrollTo(0, 0);
 });
 document.addEventListener('visibilitychange', resume);
 window.addEventListener('popstate', route);
 window.addEventListener('pageshow', (event) => event.persisted && start());
 
 async function start() {
-  release();
-  alarm();
   page.where = await place();
-  if (page.where !== 'wechat' || (await loggedIn())) route();
+  if (page.where !== 'wechat' || (await isLoggedIn())) route();
 }
 
 start();

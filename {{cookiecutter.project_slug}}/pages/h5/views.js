@@ -41,12 +41,15 @@ function button(action, kind, text, more = {}) {
 
 const when = (time) => time && new Date(time).toLocaleString('zh-CN', { hour12: false });
 
-export function show(content, bar = '') {
-  document.getElementById('view').replaceChildren(content);
-  document.getElementById('bar').replaceChildren(bar);
-  document.getElementById('bar').hidden = !bar;
-  document.body.classList.toggle('inner', !bar); // a low header on every page but the shop
-  tick();
+// What did not change stays where it is, or a tap would meet a button that is just going away.
+export function show(content, footer = '') {
+  const view = document.getElementById('view');
+  const bar = document.getElementById('bar');
+  tick(content);
+  if (!content.isEqualNode(view.firstElementChild)) view.replaceChildren(content);
+  bar.replaceChildren(footer);
+  bar.hidden = !footer;
+  document.body.classList.toggle('inner', !footer); // a low header on every page but the shop
 }
 
 export function alarm(text = '', detail = '') {
@@ -60,7 +63,8 @@ export function shopView({ products, cart }) {
     const less = button('less', 'step', '−', { 'data-sku': sku, 'aria-label': '减少' });
     const more = button('more', 'step add', '+', { 'data-sku': sku, 'aria-label': '增加' });
     const count = cart[sku] ? [less, h('output', {}, String(cart[sku]))] : [];
-    const words = h('div', { class: 'words' }, h('h2', {}, name), h('b', {}, yuan(price_fen)));
+    const [, chinese, english] = name.match(/^([^ -~]+) (.+)$/) || [null, name, ''];
+    const words = h('div', { class: 'words' }, h('h2', {}, chinese), h('small', {}, english), h('b', {}, yuan(price_fen)));
     const stepper = h('div', { class: 'stepper' }, ...count, more);
     return h('li', { 'data-test': 'product', 'data-sku': sku }, picture(`art-${index % 4}`, 'art'), words, stepper);
   });
@@ -85,8 +89,11 @@ export function openView(where) {
   return h('section', { class: 'notice', 'data-test': 'open-in-wechat' }, head, copy);
 }
 
+export function lostView() {
+  return h('p', { class: 'quiet' }, '没有打开 · Not loaded ', button('reload', 'plain', '再试一次'));
+}
+
 export function orderView({ order, said, why }) {
-  if (!order && said === 'lost') return h('p', { class: 'quiet' }, '订单没有打开 ', button('reload', 'plain', '再试一次'));
   if (!order) return h('p', { class: 'quiet' }, '正在打开 · Loading…');
   const waiting = order.state === 'OPEN' && { paying: 'PAYING', ok: 'CONFIRMING' }[said];
   const state = waiting || order.state;
@@ -139,11 +146,11 @@ export function ordersView({ orders, next }) {
   return h('section', { class: 'orders' }, h('h1', {}, '我的订单', h('small', {}, 'My orders')), rows, more);
 }
 
-function tick() {
-  for (const clock of document.querySelectorAll('[data-until]')) {
+function tick(root) {
+  for (const clock of root.querySelectorAll('[data-until]')) {
     const left = Math.max(0, Math.round((Date.parse(clock.dataset.until) - Date.now()) / 1000));
     clock.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`;
   }
 }
 
-setInterval(tick, 1000);
+setInterval(() => tick(document), 1000);

@@ -1,12 +1,12 @@
 // What WeChat puts around the page. The User-Agent is a hint, never a security control.
 const agent = navigator.userAgent;
 const wecom = /wxwork/i.test(agent); // 企业微信 carries WeChat's word in its agent as well
-const wechat = /MicroMessenger\/[\d.]+/i.test(agent) && !wecom;
+const wechat = /MicroMessenger\/[\d.]+/i.test(agent);
 
 // The bridge may be there before the page's script or come later.
 function bridge(seconds) {
+  if (typeof WeixinJSBridge !== 'undefined') return Promise.resolve(true);
   return new Promise((answer) => {
-    if (typeof WeixinJSBridge !== 'undefined') answer(true);
     document.addEventListener('WeixinJSBridgeReady', () => answer(true), { once: true });
     setTimeout(() => answer(false), seconds * 1000);
   });

@@ -31,7 +31,7 @@ function send(method, path, data, { token, key } = {}) {
       return reject(problem(code, body, Number(upper || lower) || 0));
     };
     const fail = () => reject(problem('NETWORK'));
-    wx.request({ url: API + path, method, data, header, timeout: 15000, success, fail });
+    wx.request({ url: API + path, method, data, header, timeout: 30000, success, fail });
   });
 }
 

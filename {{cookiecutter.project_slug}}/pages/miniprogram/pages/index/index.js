@@ -23,9 +23,11 @@ Page({
 
   draw() {
     const cart = wx.getStorageSync('cart') || {};
-    const products = this.products.map((product) => (
-      { ...product, price: yuan(product.price_fen), quantity: cart[product.sku] || 0 }
-    ));
+    const products = this.products.map((product) => {
+      const [, chinese, english] = product.name.match(/^([^ -~]+) (.+)$/) || [null, product.name, ''];
+      const quantity = cart[product.sku] || 0;
+      return { ...product, chinese, english, quantity, price: yuan(product.price_fen) };
+    });
     const total = products.reduce((sum, { price_fen, quantity }) => sum + price_fen * quantity, 0);
     this.setData({ products, total: yuan(total), empty: !total, problem: null });
   },
@@ -47,6 +49,7 @@ Page({
       const number = await this.placeOrder();
       wx.navigateTo({ url: `/pages/order/order?number=${number}&pay=1` });
     } catch (problem) {
+      if (problem.code === 'IDEMPOTENCY_KEY_REUSED') wx.removeStorageSync('pending');
       this.setData({ problem });
     }
     this.buying = false;

@@ -1,6 +1,6 @@
 const { call, patiently, pause, yuan } = require('../../api.js');
 
-const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 30, 30, 60]; // seconds
+const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 60]; // seconds, the last repeats
 const FINAL = ['PAID', 'REFUNDED', 'CLOSED'];
 const FACES = {
   CONFIRMING: ['…', '正在确认', 'Asking WeChat Pay'],
@@ -73,10 +73,10 @@ Page({
 
   async follow() {
     const mine = (this.turn += 1);
-    for (const seconds of LADDER) {
-      await pause(seconds);
+    for (let n = 0; n < 60; n += 1) {
+      await pause(LADDER[Math.min(n, LADDER.length - 1)]);
       if (mine !== this.turn) return;
-      if (this.data.said === 'ok' && seconds > 2) this.setData({ said: 'late' });
+      if (this.data.said === 'ok' && n > 10) this.setData({ said: 'late' });
       await this.refresh();
       if (this.data.order && FINAL.includes(this.data.order.state)) return this.settle();
     }

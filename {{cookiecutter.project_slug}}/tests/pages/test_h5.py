@@ -1,0 +1,74 @@
+"""The H5 shop: its files fit together and the CSP, and its logic holds under Node."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent / "pages" / "h5"
+INDEX = (ROOT / "index.html").read_text("utf-8")
+SCRIPTS = "\n".join(path.read_text("utf-8") for path in sorted(ROOT.glob("*.js")))
+NODE = (HERE / "h5.test.js").read_text("utf-8")
+NAMES = re.findall(r"^test\('(.+)',", NODE, re.M)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_under_node(name: str, under_node: Callable[[str, str], None]) -> None:
+    under_node("h5.test.js", name)
+
+
+@pytest.mark.parametrize("place", ["another browser", "WeCom", "a web-view of a mini program"])
+def test_only_wechat_logs_in(place: str, under_node: Callable[[str, str], None]) -> None:
+    name = f"{place} is not asked to log in and shows how to open the shop"
+    under_node("h5.test.js", name)
+
+
+def test_every_file_that_the_page_asks_for_exists() -> None:
+    wanted = re.findall(r'(?:src|href)="/h5/([^"]+)"', INDEX)
+    wanted += re.findall(r"from '\./([^']+)'", SCRIPTS)
+    assert {"app.js", "style.css", "api.js", "views.js", "wechat.js"} == set(wanted)
+    assert all((ROOT / name).is_file() for name in wanted)
+
+
+def test_the_page_keeps_a_strict_content_security_policy() -> None:
+    assert not re.search(r"<script(?![^>]*\ssrc=)", INDEX), "no inline script"
+    assert not re.search(r"\son\w+\s*=", INDEX), "no inline handler"
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", SCRIPTS)
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    everything = INDEX + SCRIPTS + (ROOT / "style.css").read_text("utf-8")
+    addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.[\w/]+", everything))
+    assert addresses <= {"http://www.w3.org/2000/svg"} | set(re.findall(r"// \S+", everything))
+    assert "@import" not in everything
+    assert "url(" not in everything
+
+
+def test_the_page_knows_nothing_of_the_sandbox_and_holds_no_secret() -> None:
+    everything = INDEX + SCRIPTS
+    assert not re.search(r"sandbox|secret|mchid|apiv3|token\b.*=|localStorage", everything)
+
+
+def test_every_picture_and_action_that_the_views_name_exists() -> None:
+    symbols = set(re.findall(r'<symbol id="([\w-]+)"', INDEX))
+    icons = {f"icon-{name}" for name in re.findall(r"^  [A-Z]+: \['(\w+)'", SCRIPTS, re.M)}
+    assert icons | {"icon-wechat", "art-0", "art-1", "art-2", "art-3"} == symbols
+    table = SCRIPTS.split("const ACTIONS = {")[1].split("\n};")[0]
+    actions = set(re.findall(r"^  (\w+)[:,]", table, re.M))
+    assert set(re.findall(r"button\('(\w+)'", SCRIPTS)) == actions
+
+
+def test_the_paths_are_those_of_the_contract() -> None:
+    assert set(re.findall(r"['`](/(?:api|oauth)/[^'`?]*)", SCRIPTS)) == {
+        "/api/me",
+        "/api/products",
+        "/api/orders",
+        "/api/orders${after ",
+        "/api/orders/${number}/payments",
+        "/api/orders/${number}/cancel",
+        "/api/orders/${encodeURIComponent(number)}",
+        "/oauth/start",
+    }
+    assert "scene: 'jsapi'" in SCRIPTS
