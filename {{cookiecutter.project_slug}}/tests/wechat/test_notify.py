@@ -1,0 +1,149 @@
+"""Notifications: verify, parse, decrypt; and everything that is none."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from wechat import keys, notify
+from wechat.cipher import open_resource
+from wechat.errors import DecryptFailed, MalformedAnswer, SignatureInvalid
+from wechat.trust import Trust
+
+PAYMENT = {
+    "mchid": "1900007291",
+    "appid": "wxd678efh567hg6787",
+    "out_trade_no": "S2026112100000001",
+    "transaction_id": "4200000000202611210000000001",
+    "trade_state": "SUCCESS",
+    "trade_state_desc": "支付成功",
+    "success_time": "2026-11-21T12:34:56+08:00",
+    "amount": {"total": 100, "payer_total": 100, "currency": "CNY", "payer_currency": "CNY"},
+}
+
+
+def envelope(world: Any, content: Any = PAYMENT, **changed: Any) -> dict[str, Any]:
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    resource = {**world.sealed(text, extra="transaction"), "original_type": "transaction"}
+    return {
+        "id": "3119dfba-e649-5eec-ab1e-3412bc4d2e17",
+        "create_time": "2026-11-21T12:34:57+08:00",
+        "event_type": "TRANSACTION.SUCCESS",
+        "resource_type": "encrypt-resource",
+        "summary": "支付成功",
+        "resource": resource | changed.pop("resource", {}),
+        **changed,
+    }
+
+
+async def test_the_published_notification_goes_all_the_way(vectors: Any, world: Any) -> None:
+    vector = vectors["go-notification-full"]
+    body = vector["body"].encode()
+    trust = Trust(b"", certificates=[keys.certificate(vector["certificate_pem"])])
+    world.now = float(vector["headers"]["Wechatpay-Timestamp"])
+    await notify.verify(world.client(lambda request: None, trust=trust), vector["headers"], body)
+    found = notify.parse(body)
+    assert found.original_type == "payscore"
+    assert found.create_time == datetime(2021, 6, 24, 8, 37, 26, tzinfo=UTC)
+    plain = open_resource(vector["apiv3_key"].encode(), found.resource)
+    assert plain.decode() == vector["plaintext"]
+
+
+async def test_a_payment_is_verified_parsed_and_opened(world: Any) -> None:
+    body = json.dumps(envelope(world)).encode()
+    await notify.verify(world.client(lambda request: None), world.signed(body), body)
+    found = notify.parse(body)
+    assert (found.id, found.event_type) == (envelope(world)["id"], "TRANSACTION.SUCCESS")
+    paid = notify.open_payment(world.merchant.apiv3_key, found)
+    assert (paid.out_trade_no, paid.total_fen) == ("S2026112100000001", 100)
+    assert paid.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
+
+
+async def test_a_reformatted_body_is_refused(world: Any) -> None:
+    body = json.dumps(envelope(world)).encode()
+    again = json.dumps(json.loads(body), ensure_ascii=False).encode()
+    with pytest.raises(SignatureInvalid) as caught:
+        await notify.verify(world.client(lambda request: None), world.signed(body), again)
+    assert caught.value.reason == "bad_signature"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b"<xml><return_code><![CDATA[SUCCESS]]></return_code></xml>",
+    ],
+)
+def test_a_body_that_is_no_json_object_is_named(body: bytes) -> None:
+    with pytest.raises(MalformedAnswer, match="body: "):
+        notify.parse(body)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"id": None}, "id"),
+        ({"id": 5}, "id"),
+        ({"event_type": ""}, "event_type"),
+        ({"summary": {}}, "summary"),
+        ({"create_time": "now"}, "create_time"),
+        ({"resource": {"original_type": None}}, "original_type"),
+    ],
+)
+def test_a_strange_envelope_names_its_field(
+    world: Any, changed: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(MalformedAnswer) as caught:
+        notify.parse(json.dumps(envelope(world, **changed)).encode())
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("resource", [None, [], "x"])
+def test_an_envelope_without_resource_is_named(world: Any, resource: Any) -> None:
+    body = json.dumps({**envelope(world), "resource": resource}).encode()
+    with pytest.raises(MalformedAnswer):
+        notify.parse(body)
+
+
+def opened(world: Any, content: Any = PAYMENT, **changed: Any) -> Any:
+    found = notify.parse(json.dumps(envelope(world, content, **changed)).encode())
+    return notify.open_payment(world.merchant.apiv3_key, found)
+
+
+@pytest.mark.parametrize("other", ["profitsharing", "refund", "security"])
+def test_another_product_under_the_same_event_type_is_no_payment(world: Any, other: str) -> None:
+    with pytest.raises(MalformedAnswer, match=other):
+        opened(world, resource={"original_type": other})
+
+
+@pytest.mark.parametrize("name", ["combine_mchid", "sp_mchid"])
+def test_combined_and_partner_payments_are_told_apart(world: Any, name: str) -> None:
+    with pytest.raises(MalformedAnswer) as caught:
+        opened(world, {**PAYMENT, name: "1900000000"})
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"x"])
+def test_a_resource_that_is_no_json_object_is_named(world: Any, content: bytes) -> None:
+    with pytest.raises(MalformedAnswer, match="resource: "):
+        opened(world, content)
+
+
+def test_a_wrong_apiv3_key_cannot_open_it(world: Any) -> None:
+    found = notify.parse(json.dumps(envelope(world)).encode())
+    with pytest.raises(DecryptFailed, match="APIv3 key"):
+        notify.open_payment(b"f" * 32, found)
+
+
+def test_a_changed_ciphertext_cannot_be_opened(world: Any) -> None:
+    with pytest.raises(DecryptFailed):
+        opened(world, resource={"associated_data": "refund"})
+
+
+def test_the_sealed_part_stays_out_of_repr(world: Any) -> None:
+    assert "ciphertext" not in repr(notify.parse(json.dumps(envelope(world)).encode()))

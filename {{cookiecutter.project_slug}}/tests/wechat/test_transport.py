@@ -1,0 +1,138 @@
+"""Real sockets: was it sent or not, and what does every broken answer become?"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from wechat import transport
+from wechat.errors import NotSent, OutcomeUnknown
+
+try:
+    from httpx_aiohttp import AiohttpTransport
+except ImportError:  # optional here: the folder works with any transport
+    AiohttpTransport = None
+
+BODY = b'{"description":"\xe8\x8c\xb6"}'
+TRANSPORTS: list[Any] = [pytest.param(httpx.AsyncHTTPTransport, id="httpx")]
+if AiohttpTransport is not None:
+    TRANSPORTS.append(pytest.param(lambda: AiohttpTransport(trust_env=False), id="aiohttp"))
+
+
+@pytest.fixture(params=TRANSPORTS)
+async def http(request: pytest.FixtureRequest) -> Any:
+    make: Callable[[], httpx.AsyncBaseTransport] = request.param
+    async with httpx.AsyncClient(transport=make(), auth=("a", "b")) as client:
+        yield client
+
+
+async def post(http: httpx.AsyncClient, url: str) -> transport.Answer:
+    return await transport.send(http, "POST", httpx.URL(url), {}, BODY)
+
+
+async def test_the_bytes_given_are_the_bytes_sent(http: Any, serve: Any) -> None:
+    target = "/v3/x/out-trade-no/a%7Cb*c_-@1?mchid=1&note=a%20b%2Bc:/"
+    async with serve(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}") as (url, requests):
+        answer = await post(http, url + target)
+    head, body = requests[0].split(b"\r\n\r\n")
+    assert head.startswith(f"POST {target} HTTP/1.1".encode())
+    assert body == BODY
+    assert b"chunked" not in head.lower()
+    assert b"authorization" not in head.lower()  # the client's own defaults do not get in
+    assert (answer.status, answer.body, answer.request_id) == (200, b"{}", None)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(None, id="cut before the answer"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nabc", id="cut in the answer"),
+        pytest.param(b"nonsense\r\n\r\n", id="no HTTP"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc",
+            id="no gzip",
+        ),
+    ],
+)
+async def test_whatever_breaks_after_sending_is_unknown(http: Any, serve: Any, raw: Any) -> None:
+    async with serve(raw) as (url, requests):
+        with pytest.raises(OutcomeUnknown) as caught:
+            await post(http, url)
+    assert len(requests) == 1
+    assert caught.value.status is None
+
+
+async def test_a_refused_connection_sent_nothing(http: Any) -> None:
+    with socket.socket() as held:  # bound, but nobody listens
+        held.bind(("127.0.0.1", 0))
+        with pytest.raises(NotSent, match=r"127\.0\.0\.1"):
+            await post(http, f"http://127.0.0.1:{held.getsockname()[1]}/")
+
+
+async def test_an_answer_that_never_comes_is_unknown(
+    http: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(0.05))
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
+            await post(http, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
+async def test_an_answer_that_never_ends_is_unknown_at_the_deadline(
+    http: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "TOTAL_SECONDS", 0.1)
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(half, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(OutcomeUnknown):
+            await post(http, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
+async def test_an_answer_beyond_the_limit_is_not_read(
+    http: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 10)
+    async with serve(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n" + b"x" * 11) as (url, _):
+        with pytest.raises(OutcomeUnknown, match="too big") as caught:
+            await post(http, url)
+    assert caught.value.status == 200
+
+
+async def test_a_redirect_is_an_answer_and_is_not_followed(http: Any, serve: Any) -> None:
+    raw = b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"
+    async with serve(raw) as (url, requests):
+        answer = await post(http, url)
+    assert answer.status == 307
+    assert len(requests) == 1
+
+
+async def test_a_cancelled_call_stays_cancelled(http: Any, serve: Any) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+        writer.close()
+
+    arrived = asyncio.Event()
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        call = asyncio.create_task(post(http, f"http://127.0.0.1:{port}/"))
+        await arrived.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
