@@ -2,7 +2,6 @@
 const SENTENCES = {
   NETWORK: '网络不通，订单不会重复，请再试一次',
   LOGIN_REQUIRED: '登录已失效，请重新打开页面',
-  LOGIN_REFUSED: '微信暂时不允许这个帐号登录',
   OPENID_REQUIRED: '请先用微信登录，再付款',
   NOT_FOUND: '没有找到这个订单',
   BAD_REQUEST: '提交的内容有误，请检查后再试',
@@ -16,7 +15,6 @@ const SENTENCES = {
   WECHAT_REFUSED: '微信支付没有接受这笔订单，请联系商家',
   OUTCOME_UNKNOWN: '微信还没有答复，钱不会丢，请再试一次',
 };
-const ASK_AGAIN = ['PAYMENT_IN_PROGRESS', 'OUTCOME_UNKNOWN'];
 
 export class ApiError extends Error {
   constructor(status, answer, retryAfter = 0) {
@@ -61,14 +59,13 @@ function parsed(text) {
 
 // Both codes say "nothing is lost, call again": the server keeps the payment's number.
 export async function patiently(call, tries = 4) {
-  for (let count = 1; ; count += 1) {
-    try {
-      return await call();
-    } catch (error) {
-      const again = ASK_AGAIN.includes(error.code) && error.retryAfter <= 10;
-      if (!again || count === tries) throw error;
-      await pause(error.retryAfter || count);
-    }
+  try {
+    return await call();
+  } catch (error) {
+    const again = ['PAYMENT_IN_PROGRESS', 'OUTCOME_UNKNOWN'].includes(error.code);
+    if (!again || tries === 1 || error.retryAfter > 10) throw error;
+    await pause(error.retryAfter || 1);
+    return patiently(call, tries - 1);
   }
 }
 

@@ -11,15 +11,12 @@ const FACES = {
   REFUNDED: ['back', '已全额退款', 'Refunded'],
 };
 const REFUND_STATES = { SUCCESS: '已到账', REJECTED: '未成功', CLOSED: '已关闭', ABNORMAL: '处理中，请联系商家' };
-const SAID = {
-  cancel: '付款没有完成，订单为您留着',
-  late: '微信还没有确认。如果已经付款，请不要重复支付',
-};
+const SAID = { cancel: '付款没有完成，订单为您留着', late: '微信还没有确认。如果已经付款，请不要重复支付' };
 
 function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children.flat().filter((child) => child || child === 0));
+  element.append(...children.flat().filter(Boolean));
   return element;
 }
 
@@ -95,27 +92,24 @@ export function lostView() {
 
 export function orderView({ order, said, why }) {
   if (!order) return h('p', { class: 'quiet' }, '正在打开 · Loading…');
-  const waiting = order.state === 'OPEN' && { paying: 'PAYING', ok: 'CONFIRMING' }[said];
-  const state = waiting || order.state;
+  const state = (order.state === 'OPEN' && { paying: 'PAYING', ok: 'CONFIRMING' }[said]) || order.state;
   const [icon, title, english] = FACES[state];
   const open = state === 'OPEN';
-  const face = h(
-    'section',
-    { class: `face ${icon}` },
+  const face = h('section', { class: 'face' },
     picture(`icon-${icon}`, 'icon'),
     h('h2', {}, title, h('small', {}, english)),
     h('strong', { 'data-test': 'amount' }, yuan(order.total_fen)),
     open && h('p', { class: 'timer' }, '剩余 ', h('time', { 'data-until': order.expires_at }), ' · 过期自动关闭'),
-    open && said && h('p', { class: 'said', 'data-test': 'said' }, SAID[said] || `微信支付没有成功 ${why}`),
-  );
-  return h('article', { 'data-test': 'order', 'data-state': state }, face, actions(order, open, waiting), details(order));
+    open && said && h('p', { class: 'said', 'data-test': 'said' }, SAID[said] || `微信支付没有成功 ${why}`));
+  return h('article', { 'data-test': 'order', 'data-state': state }, face, actions(order, state), details(order));
 }
 
-function actions({ payments }, open, waiting) {
-  if (waiting) return h('nav', {}, button('resume', 'plain', '没有弹出支付？刷新看看'));
-  if (payments.some(({ state }) => state === 'HELD')) return h('p', { class: 'quiet' }, '付款正在人工核对，请联系商家');
-  const home = h('a', { class: 'plain', href: '/', 'data-go': '', 'data-test': 'back' }, open ? '回到小店' : '继续逛逛');
-  if (!open) return h('nav', {}, home);
+function actions({ payments }, state) {
+  if (state === 'PAYING') return h('nav', {}, button('resume', 'plain', '没有弹出支付？刷新看看'));
+  if (state === 'CONFIRMING') return h('nav', {}, button('resume', 'plain', '刷新 · Refresh'));
+  const held = payments.some((payment) => payment.state === 'HELD');
+  const home = h('a', { class: 'plain', href: '/', 'data-go': '', 'data-test': 'back' }, '回到小店');
+  if (state !== 'OPEN' || held) return h('nav', {}, held && h('p', {}, '付款正在人工核对，请联系商家'), home);
   return h('nav', { class: 'pair' }, button('pay', 'primary', '继续支付'), button('cancel', 'plain', '取消订单'), home);
 }
 

@@ -2,6 +2,7 @@ const { API } = require('./config.js');
 
 const SENTENCES = {
   NETWORK: '网络不通，订单不会重复，请再试一次',
+  LOGIN_REFUSED: '微信暂时不允许这个帐号登录',
   ORDER_PAID: '这个订单已经付过了',
   ORDER_CLOSED: '订单已关闭，请重新下单',
   ORDER_EXPIRED: '订单快要过期，请重新下单',
