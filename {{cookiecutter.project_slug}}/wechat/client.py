@@ -71,7 +71,7 @@ class Client:
         self._tried_at = self._unknown_serial_at = float("-inf")
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Read something; returns the verified JSON object. Raises see post()."""
+        """Read something; returns the verified JSON object. Raises what post() raises."""
         await self._need_certificates()
         query = f"?{urlencode(params, safe=_SAFE, quote_via=quote)}" if params else ""
         return await self._call("GET", path + query, b"", self._verified)

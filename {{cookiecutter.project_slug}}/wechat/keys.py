@@ -76,8 +76,8 @@ def certificate(text: str, *, now: float | None = None) -> x509.Certificate:
 
 
 def apiv3_key(text: str) -> bytes:
-    """Read the APIv3 key: exactly 32 letters and digits, used as they are."""
-    key = text.strip().strip("\ufeff\"'").strip()
+    """Read the APIv3 key, or the file it is in: exactly 32 letters and digits, used as they are."""
+    key = _read(text).decode("utf-8-sig", "replace").strip().strip("\"'").strip()
     if not re.fullmatch(r"[0-9A-Za-z]{32}", key):
         problem = f"has {len(key)} characters" if len(key) != 32 else "has other characters"
         raise KeyMaterialError(
@@ -113,7 +113,7 @@ def _read(text: str) -> bytes:
     """Return the file's content when the text is a path, else the text itself."""
     name = text.strip().strip("\ufeff\"'")
     if "-----BEGIN" not in name and len(name) < 500:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             return Path(name).expanduser().read_bytes()
         if re.search(r"\.[A-Za-z0-9]{2,4}$", name):  # neither base64 nor a token ends like a file
             raise KeyMaterialError(f"the file {name!r} cannot be read")
@@ -129,7 +129,7 @@ def _der(data: bytes, wanted: str) -> bytes:
     block = re.search(r"-----BEGIN [A-Z0-9 ]+-----(.+?)-----END", text, re.DOTALL)
     body = re.sub(r"[\s\ufeff\"']", "", block[1] if block else text)
     try:
-        decoded = base64.b64decode(body, validate=True)
+        decoded = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
     except (binascii.Error, ValueError):
         decoded = b""
     if decoded.startswith((b"-----BEGIN", b"\xef\xbb\xbf-----BEGIN")):  # base64 of a PEM file

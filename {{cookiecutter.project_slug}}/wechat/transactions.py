@@ -140,8 +140,9 @@ class Transaction:
             currency=fields.optional(amount, "currency"),
             raw=data,
         )
-        if found.trade_state == "SUCCESS" and not (found.transaction_id and found.total_fen):
-            raise MalformedAnswer("trade_state", "SUCCESS without transaction_id or amount.total")
+        paid = found.trade_state in ("SUCCESS", "REFUND")
+        if paid and not (found.transaction_id and found.total_fen):
+            raise MalformedAnswer("trade_state", "paid without transaction_id or amount.total")
         return found
 
 

@@ -19,15 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from hypothesis import settings
 
 from wechat import sign
 from wechat.client import Client, Exchange
 from wechat.keys import Merchant
 from wechat.trust import Trust
-
-settings.register_profile("wechat", database=None, max_examples=40, deadline=None)
-settings.load_profile("wechat")
 
 NOW = 1_790_000_000.0
 KEY_ID = "PUB_KEY_ID_0000000000000000000000000000000001"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.hashes import SHA256
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wechat import cipher
@@ -30,6 +30,7 @@ def test_associated_data_may_be_absent(vectors: Any, extra: dict[str, Any]) -> N
     assert cipher.open_resource(vector["key"].encode(), resource) == b""
 
 
+@settings(deadline=None, max_examples=25)
 @given(position=st.integers(min_value=0, max_value=22), bit=st.integers(min_value=0, max_value=7))
 def test_every_flipped_bit_is_noticed(vectors: Any, position: int, bit: int) -> None:
     vector = vectors["java-aes-256-gcm"]
@@ -78,6 +79,7 @@ def test_another_merchants_key_is_the_suspect(vectors: Any) -> None:
         cipher.open_resource(b"x" * 32, vectors["java-aes-256-gcm"])
 
 
+@settings(deadline=None, max_examples=25)
 @given(text=st.text(max_size=53))
 def test_a_field_survives_sealing(rsa_keys: Any, text: str) -> None:
     sealed = cipher.seal_field(rsa_keys[0].public_key(), text)

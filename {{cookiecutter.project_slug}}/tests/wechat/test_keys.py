@@ -36,6 +36,7 @@ FORMS: dict[str, Any] = {
     "base64 of PEM": lambda pem: base64.b64encode(pem.encode()).decode(),
     "base64 of PEM with BOM": lambda pem: base64.b64encode(b"\xef\xbb\xbf" + pem.encode()).decode(),
     "base64 of DER": body_of,
+    "body without padding": lambda pem: body_of(pem).rstrip("="),
     "bare body in lines": lambda pem: "\n".join(pem.strip().splitlines()[1:-1]),
     "text before the block": lambda pem: "Bag Attributes\n  friendlyName: x\n" + pem,
 }
@@ -138,7 +139,19 @@ def test_a_short_rsa_key_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "   ", "hello", "MIIE", "a" * 600, "\x00", "\udcff", "-----BEGIN X-----", "{}"]
+    "text",
+    [
+        "",
+        "   ",
+        "hello",
+        "MIIE",
+        "a" * 600,
+        "\x00",
+        "\udcff",
+        "-----BEGIN X-----",
+        "{}",
+        "~nobody/key",
+    ],
 )
 def test_nonsense_is_a_clear_error(text: str) -> None:
     for read in (keys.private_key, keys.public_key, keys.certificate):
@@ -191,7 +204,9 @@ def test_a_wrong_apiv3_key_says_how_long_it_is_and_not_what_it_is(text: str, pro
     assert "kkk" not in str(caught.value)
 
 
-def test_an_apiv3_key_loses_what_editors_add() -> None:
+def test_an_apiv3_key_loses_what_editors_add(tmp_path: Path) -> None:
+    (tmp_path / "apiv3_key").write_text("\ufeff" + "k" * 32 + "\n", "utf-8")
+    assert keys.apiv3_key(str(tmp_path / "apiv3_key")) == b"k" * 32
     assert keys.apiv3_key("\ufeff'" + "k" * 32 + "'\r\n") == b"k" * 32
 
 

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wechat import invoke, keys, sign
@@ -102,6 +102,7 @@ def test_the_repr_of_a_merchant_shows_no_secret(world: Any) -> None:
     assert repr(world.merchant) == f"Merchant(mchid='1900007291', serial='{'4' * 40}')"
 
 
+@settings(deadline=None, max_examples=25)
 @given(body=st.binary(max_size=200))
 def test_any_bytes_can_be_signed_and_a_changed_byte_is_noticed(rsa_keys: Any, body: bytes) -> None:
     message = sign.response_message("1", "n", body)
