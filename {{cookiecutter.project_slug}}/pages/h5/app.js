@@ -212,6 +212,7 @@ window.addEventListener('popstate', route);
 window.addEventListener('pageshow', (event) => event.persisted && start());
 
 async function start() {
+  if (location.hash) history.replaceState(null, '', location.pathname + location.search); // OAuth's
   page.where = await place();
   if (page.where !== 'wechat' || (await isLoggedIn())) route();
 }

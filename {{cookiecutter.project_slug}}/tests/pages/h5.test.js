@@ -55,7 +55,7 @@ async function browse(server, options = {}) {
   const stored = new Map(Object.entries(options.storage || {}));
   const listen = (name, work) => { heard[name] = [...(heard[name] || []), work]; };
   const say = (name, event = {}) => (heard[name] || []).forEach((work) => work(event));
-  const location = { pathname: '/', search: options.search || '', href: 'x', replace: (to) => seen.left.push(to) };
+  const location = { pathname: '/', search: options.search || '', hash: options.hash || '', replace: (to) => seen.left.push(to) };
   const WeixinJSBridge = {
     invoke(name, args, done) {
       seen.invoked.push([name, args]);
@@ -79,7 +79,10 @@ async function browse(server, options = {}) {
       setItem: (name, value) => stored.set(name, value),
       removeItem: (name) => stored.delete(name),
     },
-    history: { pushState: (state, title, url) => { location.search = url.replace('/', ''); } },
+    history: {
+      pushState: (state, title, url) => { location.search = url.replace('/', ''); },
+      replaceState: (state, title, url) => { location.hash = ''; seen.cleaned = url; },
+    },
     document: { addEventListener: listen, hidden: false, body: { classList: { add() {}, remove() {} } } },
   };
   world.window = { addEventListener: listen, scrollTo() {} };
@@ -221,6 +224,11 @@ test('a login that does not hold ends in a sentence and not in a loop', async ()
   const it = await browse(server, { storage: { logins: '2' } });
   assert.deepEqual(it.seen.left, []);
   assert.match(it.seen.alarms[0][1], /LOGIN_REQUIRED · r1/);
+});
+
+test('the fragment that the login leaves behind is taken off the address', async () => {
+  const it = await browse(shop(), { search: '?order=N1', hash: '#wechat_redirect' });
+  assert.equal(it.seen.cleaned, '/?order=N1');
 });
 
 test('a session without this openid is sent to log in', async () => {
