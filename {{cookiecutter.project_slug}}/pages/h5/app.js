@@ -124,8 +124,12 @@ async function follow(number) {
 
 async function ask(number) {
   try {
-    return await api('GET', `/api/orders/${encodeURIComponent(number)}?refresh=1`);
+    const order = await api('GET', `/api/orders/${encodeURIComponent(number)}?refresh=1`);
+    if (page.lost) alarm(); // the network is back
+    page.lost = false;
+    return order;
   } catch (error) {
+    page.lost = true;
     complain(error);
     return null;
   }

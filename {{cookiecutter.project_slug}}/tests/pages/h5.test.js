@@ -88,7 +88,10 @@ async function browse(server, options = {}) {
   world.window = { addEventListener: listen, scrollTo() {} };
   const spy = (name) => (...args) => { seen.views.push([name, JSON.parse(JSON.stringify(args))]); return [name, ...args]; };
   for (const name of VIEWS) world[name] = spy(name);
-  world.alarm = (text = '', detail = '') => { if (text) seen.alarms.push([text, detail]); };
+  world.alarm = (text = '', detail = '') => {
+    if (text) seen.alarms.push([text, detail]);
+    seen.alarm = text;
+  };
   if (bridge === 'early') world.WeixinJSBridge = WeixinJSBridge;
   vm.runInNewContext(script(), world);
   const arrive = () => { world.WeixinJSBridge = WeixinJSBridge; say('WeixinJSBridgeReady'); };
@@ -262,6 +265,16 @@ test('a payment in progress is asked again after the named pause', async () => {
   const it = await buy(server);
   assert.ok(it.seen.slept.includes(7));
   assert.equal(it.page().order.state, 'PAID');
+});
+
+test('a network that comes back takes its error away', async () => {
+  const server = shop();
+  const it = await browse(server, { search: '?order=N1' });
+  server.faults['GET /api/orders/N1?refresh=1'] = ['network', 'network'];
+  it.say('visibilitychange');
+  await it.rest();
+  assert.match(it.seen.alarms[0][0], /网络/);
+  assert.equal(it.seen.alarm, '');
 });
 
 test('a refusal is a human sentence with the request id in small print', async () => {

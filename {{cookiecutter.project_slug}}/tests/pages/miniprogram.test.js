@@ -254,6 +254,26 @@ test('a cancelled cashier leaves the order waiting', async () => {
   assert.equal(page.data.problem, null);
 });
 
+test('a cancelled cashier without a network can still be paid again', async () => {
+  const server = shop();
+  const page = await openOrder(phone(server, 'requestPayment:fail cancel'), '0');
+  server.faults['GET /api/orders/N1?refresh=1'] = Array(99).fill('network');
+  await page.pay();
+  assert.equal(page.data.state, 'OPEN');
+  assert.equal(page.data.problem.code, 'NETWORK');
+});
+
+test('a network that comes back takes its error away and leaves others', async () => {
+  const server = shop();
+  const handset = phone(server, 'requestPayment:fail cancel');
+  server.faults['GET /api/orders/N1?refresh=1'] = ['network', 'network'];
+  const page = await openOrder(handset, '0');
+  assert.equal(page.data.problem, null);
+  server.faults['POST /api/orders/N1/payments'] = [[409, { code: 'ORDER_EXPIRED' }]];
+  await page.pay();
+  assert.equal(page.data.problem.code, 'ORDER_EXPIRED');
+});
+
 test('an old client says cancel in its own way', async () => {
   const page = await openOrder(phone(shop(), 'requestPayment:cancel'));
   assert.equal(page.data.said, 'cancel');
@@ -319,6 +339,18 @@ test('a payment in progress is asked again after the named pause', async () => {
   const page = await openOrder(handset);
   assert.ok(handset.seen.slept.includes(7000));
   assert.equal(page.data.state, 'PAID');
+});
+
+test('a page says that it is opening the cashier', async () => {
+  const handset = phone(shop(), 'requestPayment:fail cancel');
+  const page = await openOrder(handset, '0');
+  const states = [];
+  handset.wx.requestPayment = ({ complete }) => {
+    states.push(page.data.state);
+    complete({ errMsg: 'requestPayment:fail cancel' });
+  };
+  await page.pay();
+  assert.deepEqual(states, ['CONFIRMING']);
 });
 
 test('an outcome that stays unknown is told after four tries', async () => {

@@ -36,12 +36,12 @@ Page({
 
   pay() {
     return this.once(async () => {
-      this.setData({ said: 'paying', why: '' });
+      this.say('paying');
       const url = `/api/orders/${this.number}/payments`;
       const { invoke } = await patiently(() => call('POST', url, { scene: 'miniprogram' }));
       const { errMsg } = await this.cashier(invoke);
       const said = errMsg.replace('requestPayment:', '').replace('fail cancel', 'cancel');
-      this.setData({ said: said.split(' ')[0], why: said.replace(/^fail ?/, '') });
+      this.say(said.split(' ')[0], said.replace(/^fail ?/, ''));
     });
   },
 
@@ -65,7 +65,8 @@ Page({
     try {
       await work();
     } catch (problem) {
-      this.setData({ problem, said: '' });
+      this.setData({ problem });
+      this.say('');
     }
     this.busy = false;
     await this.follow();
@@ -76,7 +77,7 @@ Page({
     for (let n = 0; n < 60; n += 1) {
       await pause(LADDER[Math.min(n, LADDER.length - 1)]);
       if (mine !== this.turn) return;
-      if (this.data.said === 'ok' && n > 10) this.setData({ said: 'late' });
+      if (this.data.said === 'ok' && n > 10) this.say('late');
       await this.refresh();
       if (this.data.order && FINAL.includes(this.data.order.state)) return this.settle();
     }
@@ -85,9 +86,17 @@ Page({
   async refresh() {
     try {
       this.draw(await call('GET', `/api/orders/${this.number}?refresh=1`));
+      if (this.lost) this.setData({ problem: null }); // the network is back
+      this.lost = false;
     } catch (problem) {
+      this.lost = true;
       this.setData({ problem });
     }
+  },
+
+  say(said, why = '') {
+    this.setData({ said, why });
+    if (this.data.order) this.draw(this.data.order);
   },
 
   draw(order) {
