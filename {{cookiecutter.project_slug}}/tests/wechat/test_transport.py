@@ -11,18 +11,16 @@ import pytest
 from wechat import transport
 from wechat.errors import NotSent, OutcomeUnknown
 
-try:
-    from httpx_aiohttp import AiohttpTransport
-except ImportError:  # optional here: the folder works with any transport
-    AiohttpTransport = None
-
 BODY = b'{"description":"\xe8\x8c\xb6"}'
-TRANSPORTS: list[Any] = [pytest.param(httpx.AsyncHTTPTransport, id="httpx")]
-if AiohttpTransport is not None:
-    TRANSPORTS.append(pytest.param(lambda: AiohttpTransport(trust_env=False), id="aiohttp"))
 
 
-@pytest.fixture(params=TRANSPORTS)
+def aiohttp_transport() -> httpx.AsyncBaseTransport:
+    module: Any = pytest.importorskip("httpx_aiohttp")  # the folder works with any transport
+    transport_: httpx.AsyncBaseTransport = module.AiohttpTransport(trust_env=False)
+    return transport_
+
+
+@pytest.fixture(params=[httpx.AsyncHTTPTransport, aiohttp_transport])
 async def http(request: pytest.FixtureRequest) -> Any:
     make: Callable[[], httpx.AsyncBaseTransport] = request.param
     async with httpx.AsyncClient(transport=make(), auth=("a", "b")) as client:
