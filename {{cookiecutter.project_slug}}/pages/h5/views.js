@@ -61,7 +61,8 @@ export function shopView({ products, cart }) {
     const more = button('more', 'step add', '+', { 'data-sku': sku, 'aria-label': '增加' });
     const count = cart[sku] ? [less, h('output', {}, String(cart[sku]))] : [];
     const [, chinese, english] = name.match(/^([^ -~]+) (.+)$/) || [null, name, ''];
-    const words = h('div', { class: 'words' }, h('h2', {}, chinese), h('small', {}, english), h('b', {}, yuan(price_fen)));
+    const price = h('b', {}, yuan(price_fen));
+    const words = h('div', { class: 'words' }, h('h2', {}, chinese), h('small', {}, english), price);
     const stepper = h('div', { class: 'stepper' }, ...count, more);
     return h('li', { 'data-test': 'product', 'data-sku': sku }, picture(`art-${index % 4}`, 'art'), words, stepper);
   });
