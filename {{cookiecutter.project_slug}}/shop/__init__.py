@@ -1,0 +1,1 @@
+"""The shop: buyers, orders and the ledger of their payments. Read app.py first."""

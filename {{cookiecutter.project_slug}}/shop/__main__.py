@@ -1,0 +1,114 @@
+"""`python -m shop …`: each command is named like its file."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+
+from shop import database, log, settings
+from shop.settings import ROOT, Env, SettingsError
+
+COMMANDS = {
+    "serve": "take orders and payments 启动",
+    "demo": "start a sandbox and the shop, pay, and show it 演示",
+    "migrate": "bring the database's schema up to date 建表",
+    "sweep": "look again at everything unfinished 巡检",
+    "doctor": "check the settings, and let WeChat check the keys 体检",
+}
+
+
+def main() -> int:
+    """Run one command; exit 2 when the settings are wrong, each named on a line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    args = parser().parse_args()
+    log.configure()
+    run: Callable[[argparse.Namespace], int] = globals()[args.command]
+    try:
+        return run(args)
+    except SettingsError as error:
+        print(f"{error}\nSee .env.example; `python -m shop doctor` explains.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    top = argparse.ArgumentParser(prog="python -m shop")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    each = {name: commands.add_parser(name, help=text) for name, text in COMMANDS.items()}
+    each["serve"].add_argument("--host", default="127.0.0.1")
+    each["serve"].add_argument("--port", type=int, default=8000)
+    each["serve"].add_argument("--no-sweep", action="store_true", help="another process sweeps")
+    each["demo"].add_argument("--once", action="store_true", help="stop after both payments")
+    each["demo"].add_argument("--port", type=int, default=8000)
+    each["demo"].add_argument("--sandbox-port", type=int, default=9000)
+    each["sweep"].add_argument("--once", action="store_true", help="one round, one JSON line")
+    return top
+
+
+def environment() -> Env:
+    """Return the process's environment over the `.env` file."""
+    return Env(os.environ, ROOT / ".env")
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM; one process is one instance."""
+    from shop.app import build, create_app
+
+    app = create_app(build(environment()), sweep=not args.no_sweep)
+    app.run(args.host, args.port, single_process=True, motd=False, access_log=False)
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Show two payments."""
+    from shop import demo as show
+
+    return show.run(port=args.port, sandbox_port=args.sandbox_port, once=args.once)
+
+
+def migrate(_: argparse.Namespace) -> int:
+    """Apply the migrations."""
+    env = environment()
+    url = settings.load(env).database_url
+    applied = asyncio.run(database.migrate(url))
+    print("applied: " + ", ".join(applied) if applied else "the schema is up to date")
+    return 0
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """Sweep once, or every second until Ctrl-C."""
+    return asyncio.run(_sweep(once=args.once))
+
+
+async def _sweep(*, once: bool) -> int:
+    from shop.app import build
+    from shop.work import forever
+
+    shop = build(environment())
+    await shop.start()
+    try:
+        if once:
+            print(json.dumps(await shop.sweep.once()))
+        else:
+            await forever(shop.patrol, pause=1)
+    finally:
+        await shop.stop()
+    return 0
+
+
+def doctor(_: argparse.Namespace) -> int:
+    """Print what is right and what is wrong; exit 1 when anything is."""
+    from shop import doctor as examine
+
+    found = asyncio.run(examine.findings(environment()))
+    print(examine.report(found))
+    return 0 if all(finding.ok for finding in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

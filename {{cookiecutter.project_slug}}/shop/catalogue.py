@@ -1,0 +1,26 @@
+"""Yours: what you sell, in fen (1 yuan = 100 fen). 你卖的东西, 以分计价."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Product:
+    """One thing for sale; `price_fen` is what the buyer pays for one."""
+
+    sku: str
+    name: str
+    price_fen: int
+
+
+PRODUCTS = (
+    Product("longjing", "明前龙井 Longjing green tea 50 g", 9900),
+    Product("dahongpao", "大红袍 Da Hong Pao oolong 60 g", 12800),
+    Product("puer", "熟普洱 Ripe Pu'er tea 100 g", 6800),
+    Product("cup", "白瓷品茗杯 White porcelain cup", 3600),
+    Product("sample", "试饮装 Tasting sachet 3 g", 1),
+)
+
+
+async def products() -> dict[str, Product]:
+    """Return what is for sale now, by sku; read it from your own database if you have one."""
+    return {product.sku: product for product in PRODUCTS}

@@ -1,0 +1,186 @@
+"""The channel protocol: one way to be paid is one file in this folder.
+
+A channel translates: our Payment into their fields, their answer into a Trade. It decides
+nothing and writes no row. It is loaded because its file is there; `SHOP_CHANNELS` narrows.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import httpx
+
+from shop.models import Order, Payment
+from shop.settings import Env, Settings
+
+SCENES = ("miniprogram", "jsapi", "h5", "native", "app")
+
+#: the identity that a scene needs; the others are paid by whoever holds the link or the code
+IDENTITY_OF_SCENE = {"miniprogram": "miniprogram", "jsapi": "official_account"}
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What WeChat says of a payment, proved by a signature 交易.
+
+    `state` is ours; `said` is their word for it. Amounts in fen, `total_fen` before coupons.
+    """
+
+    out_trade_no: str
+    state: Literal["PAID", "CLOSED", "OPEN"]
+    said: str
+    parties: Mapping[str, str]
+    transaction_id: str | None = None
+    total_fen: int | None = None
+    currency: str | None = None
+    paid_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A payment's request before it is sent: the body, word for word, and its party fields."""
+
+    body: str
+    parties: Mapping[str, str]
+
+
+class ChannelError(Exception):
+    """The base of what a channel's verbs raise; the cause is the protocol's own error."""
+
+    def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+
+
+class Unknown(ChannelError):
+    """Raised when nobody knows whether the call was done: ask, then repeat the same number."""
+
+
+class Refused(ChannelError):
+    """Raised when the call was refused; an unsigned word, so it decides nothing about money."""
+
+
+class NoSuchTrade(Refused):
+    """Raised when they do not know the number (404)."""
+
+
+class AlreadyPaid(Refused):
+    """Raised when they say the number is paid: query it."""
+
+
+class NumberClosed(Refused):
+    """Raised when they say the number is closed, or taken by other parameters: query it."""
+
+
+class Busy(ChannelError):
+    """Raised when the buyer is typing the password, or we ask too often: come back later."""
+
+
+class NotProved(ChannelError):
+    """Raised when a notification's signature does not hold; `code` is the reason."""
+
+
+class Unreadable(ChannelError):
+    """Raised when a proved notification cannot be decrypted: wrong APIv3 key?"""
+
+
+class Channel(Protocol):
+    """The verbs, named after WeChat's own list: 下单 查单 关单 通知."""
+
+    name: str
+    scenes: Mapping[str, str]
+    """scene -> the appid it is paid with."""
+    close_after: int
+    """Seconds that must pass before a number may be closed."""
+    notifications: Mapping[str, str]
+    """path -> kind of notification that arrives there."""
+
+    def prepare(self, payment: Payment, order: Order, description: str) -> Prepared:
+        """Build the request that `prepay` sends, now and in every repeat."""
+        ...
+
+    def lasts(self, payment: Payment) -> int:
+        """Return the seconds for which an answer of `prepay` can be used."""
+        ...
+
+    async def prepay(self, payments: Sequence[Payment]) -> dict[str, str]:
+        """Send the stored request 下单; return what `invoke` needs later.
+
+        Raises Unknown, Refused, Busy.
+        """
+        ...
+
+    def invoke(self, payment: Payment) -> dict[str, Any]:
+        """Return what opens the cashier 调起, signed anew."""
+        ...
+
+    async def query(self, payment: Payment) -> Trade:
+        """Ask for the truth 查单. Raises Unknown, NoSuchTrade, Refused, Busy."""
+        ...
+
+    async def close(self, payments: Sequence[Payment]) -> None:
+        """Make the number unpayable 关单; return only when that is proved.
+
+        Raises Unknown, Busy, AlreadyPaid, NoSuchTrade, Refused.
+        """
+        ...
+
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> str:
+        """Prove who sent a notification 验签; return its unique key. Raises NotProved."""
+        ...
+
+    def read(self, kind: str, body: bytes) -> Trade | None:
+        """Read a proved notification 通知; None when it is about another product.
+
+        Raises Unreadable.
+        """
+        ...
+
+    def received(self) -> tuple[int, str, str]:
+        """Return status, content type and body that say "got it"."""
+        ...
+
+    def failed(self, message: str) -> tuple[str, str]:
+        """Return content type and body that say "send it again"."""
+        ...
+
+    async def examine(self) -> list["Finding"]:
+        """Look for what is wrong with the settings, for `python -m shop doctor`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: ok or not, what was looked at, what to do."""
+
+    ok: bool
+    what: str
+    advice: str = field(default="")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a channel is built from."""
+
+    env: Env
+    settings: Settings
+    http: httpx.AsyncClient
+
+
+def load(parts: Parts) -> dict[str, Channel]:
+    """Build every channel whose file is in this folder, or those that SHOP_CHANNELS names."""
+    modules = pkgutil.iter_modules(__path__)
+    present = [module.name for module in modules if not module.name.startswith("_")]
+    wanted = parts.settings.channels or present
+    for name in wanted:
+        if name not in present:
+            parts.env.problem("SHOP_CHANNELS", f"there is no channel {name}", ",".join(present))
+    return {
+        name: importlib.import_module(f"shop.channels.{name}").build(parts)
+        for name in present
+        if name in wanted
+    }

@@ -1,0 +1,28 @@
+"""Business time: the wall clock, moved along with the sandbox's virtual clock."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+
+class Clock:
+    """Tell the business time; signatures and session tokens use the real time instead."""
+
+    def __init__(self, offset_seconds: float = 0) -> None:
+        self.offset_seconds = offset_seconds
+
+    def now(self) -> datetime:
+        """Return the aware UTC time that lifetimes, expiry and schedules are measured by."""
+        return datetime.now(UTC) + timedelta(seconds=self.offset_seconds)
+
+    @staticmethod
+    def real() -> float:
+        """Return Unix seconds of the real clock."""
+        return time.time()
+
+    async def follow(self, answer: httpx.Response) -> None:
+        """Take over the offset that every answer of the sandbox carries (an httpx hook)."""
+        offset = answer.headers.get("X-Sandbox-Offset", "")
+        if offset.lstrip("-").isdigit():
+            self.offset_seconds = int(offset)

@@ -1,0 +1,211 @@
+"""Record what happened 记账: the only file that changes a state, by compare-and-set.
+
+Everything that proves something about money, a notification or a query, passes `record`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tortoise.exceptions import IntegrityError
+
+from shop import log
+from shop.channels import Trade
+from shop.clock import Clock
+from shop.models import Event, Notification, Order, Payment, Transition
+from shop.work import transaction
+
+#: from -> to; anything else is refused and logged
+PAYMENT_MOVES: dict[str, set[str]] = {
+    "NEW": {"OPEN", "PAID", "CLOSED", "HELD"},
+    "OPEN": {"PAID", "CLOSED", "HELD"},
+    "CLOSED": {"PAID"},  # late money is still money
+    "HELD": {"PAID", "CLOSED"},
+    "PAID": set(),
+}
+ORDER_MOVES: dict[str, set[str]] = {
+    "OPEN": {"PAID", "CLOSING"},
+    "CLOSING": {"CLOSED", "PAID"},
+    "CLOSED": set(),
+    "PAID": set(),
+}
+FINAL_OUTCOMES = ("APPLIED", "DUPLICATE", "REFUSED", "IGNORED")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a truth: APPLIED, DUPLICATE, REFUSED, UNMATCHED … and why."""
+
+    outcome: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a truth came from: its words in the history, and the inbox row to conclude."""
+
+    cause: str
+    inbox: Notification | None = None
+
+
+def mismatch(payment: Payment, trade: Trade) -> str:
+    """Return the first thing in a paid Trade that is not what we sent, or ""."""
+    for name, sent in payment.parties.items():
+        if trade.parties.get(name) != sent:
+            return name
+    if trade.total_fen != payment.total_fen:
+        return "amount"
+    if trade.currency != "CNY":
+        return "currency"
+    return "" if trade.transaction_id else "transaction_id"
+
+
+class Ledger:
+    """Move payments and orders: each move once, with its history and its event."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def record(self, channel: str, trade: Trade, source: Source) -> Verdict:
+        """Let a proved Trade move its payment, at most once."""
+        payment = await Payment.get_or_none(out_trade_no=trade.out_trade_no, channel=channel)
+        if payment is None:
+            log.alarm("unmatched", out_trade_no=trade.out_trade_no, cause=source.cause)
+            return await self.conclude(source, Verdict("UNMATCHED", "unknown number"), trade)
+        log.info(
+            "trade", out_trade_no=trade.out_trade_no, said=trade.said, cause=source.cause,
+            prepay_request_id=payment.request_id,
+        )  # fmt: skip
+        if trade.state == "PAID":
+            wrong = mismatch(payment, trade)
+            return await (self._refuse if wrong else self._pay)(payment, trade, source, wrong)
+        if source.inbox:
+            return await self._refuse(payment, trade, source, "trade_state")
+        if trade.state == "CLOSED":
+            await self.close_payment(payment, source.cause)
+        return Verdict("APPLIED")
+
+    async def _pay(self, payment: Payment, trade: Trade, source: Source, _: str) -> Verdict:
+        while payment.state != "PAID":
+            try:
+                if await self._pay_once(payment, trade, source):
+                    return Verdict("APPLIED")
+            except IntegrityError:
+                wrong = "transaction_id of another payment"
+                return await self._refuse(payment, trade, source, wrong)
+            await payment.refresh_from_db()  # moved by somebody between our read and our write
+        if trade.transaction_id == payment.transaction_id:
+            return await self.conclude(source, Verdict("DUPLICATE"), trade)
+        return await self._refuse(payment, trade, source, "second transaction")
+
+    async def _pay_once(self, payment: Payment, trade: Trade, source: Source) -> bool:
+        paid_at = trade.paid_at or self._clock.now()
+        proof = {"transaction_id": trade.transaction_id, "paid_at": paid_at}
+        async with transaction():
+            if not await self._move(payment, "PAID", source.cause, live=None, due_at=None, **proof):
+                return False
+            await self._pay_order(payment, source.cause, paid_at)
+            await self.conclude(source, Verdict("APPLIED"), trade)
+        return True
+
+    async def _pay_order(self, payment: Payment, cause: str, paid_at: datetime) -> None:
+        order = await Order.get(id=payment.order_id)
+        while "PAID" in ORDER_MOVES[order.state]:
+            if await self._move(order, "PAID", cause, paid_at=paid_at, due_at=None):
+                await self._event(order, "on_paid")
+                # another payment of this order may be live still: the sweep closes it now
+                live = Payment.filter(order_id=order.id, state__in=("NEW", "OPEN"))
+                await live.update(due_at=self._clock.now())
+                return
+            await order.refresh_from_db()
+        log.alarm("paid twice or too late", out_trade_no=payment.out_trade_no, order=order.order_no)
+
+    async def _refuse(self, payment: Payment, trade: Trade, source: Source, reason: str) -> Verdict:
+        """Refuse a truth that does not fit our row: only a query's holds the payment."""
+        log.alarm(
+            "trade refused", out_trade_no=trade.out_trade_no, reason=reason, cause=source.cause,
+            said=trade.said, fen=trade.total_fen, expected_fen=payment.total_fen,
+        )  # fmt: skip
+        if source.inbox is None and "HELD" in PAYMENT_MOVES[payment.state]:
+            async with transaction():
+                await self._move(payment, "HELD", f"{source.cause}: {reason}", due_at=None)
+        return await self.conclude(source, Verdict("REFUSED", reason), trade)
+
+    async def conclude(self, source: Source, verdict: Verdict, trade: Trade | None) -> Verdict:
+        """Store what became of a notification, in the transaction that is open, if any."""
+        if source.inbox is not None:
+            values: dict[str, Any] = {"outcome": verdict.outcome, "reason": verdict.reason}
+            if trade is not None:
+                values["out_trade_no"] = trade.out_trade_no
+            if verdict.outcome in FINAL_OUTCOMES:
+                values["due_at"] = None
+            await Notification.filter(id=source.inbox.id).update(**values)
+        return verdict
+
+    async def open_payment(
+        self, payment: Payment, prepay: dict[str, str], *, due_at: datetime
+    ) -> None:
+        """Note that WeChat accepted the prepay; a repeat under the same number renews it."""
+        values = {"prepay": prepay, "prepaid_at": self._clock.now(), "due_at": due_at}
+        async with transaction():
+            moved = payment.state == "NEW" and await self._move(payment, "OPEN", "prepay", **values)
+            if not moved:
+                await Payment.filter(id=payment.id, state="OPEN").update(**values)
+        await payment.refresh_from_db()
+
+    async def close_payment(self, payment: Payment, cause: str) -> None:
+        """Move a payment that cannot be paid any more to CLOSED, and its CLOSING order after it."""
+        async with transaction():
+            await self._move(payment, "CLOSED", cause, live=None, due_at=None)
+        await payment.refresh_from_db()
+        await self.close_order(await Order.get(id=payment.order_id), cause)
+
+    async def start_closing(self, order: Order, cause: str) -> None:
+        """Move an OPEN order to CLOSING: it takes no new payments, the sweep closes the old."""
+        now = self._clock.now()
+        async with transaction():
+            if await self._move(order, "CLOSING", cause, due_at=now):
+                live = Payment.filter(order_id=order.id, state__in=("NEW", "OPEN"))
+                await live.update(due_at=now, looks=0)
+        await order.refresh_from_db()
+
+    async def close_order(self, order: Order, cause: str) -> None:
+        """Move a CLOSING order to CLOSED when every payment of it is confirmed CLOSED."""
+        if order.state != "CLOSING":
+            return
+        if await Payment.filter(order_id=order.id).exclude(state="CLOSED").exists():
+            return  # a CLOSING order gets no new payment, so this look holds for the move below
+        async with transaction():
+            if await self._move(order, "CLOSED", cause, due_at=None):
+                await self._event(order, "on_closed")
+        await order.refresh_from_db()
+
+    async def _event(self, order: Order, kind: str) -> None:
+        now = self._clock.now()
+        await Event.create(
+            event_id=f"{order.order_no}-{kind}",
+            order_id=order.id,
+            kind=kind,
+            created_at=now,
+            due_at=now,
+        )
+
+    async def _move(self, row: Order | Payment, to: str, cause: str, **values: Any) -> bool:
+        """Compare and set: move `row` from the state it was read in, or change nothing."""
+        order = isinstance(row, Order)
+        number = row.order_no if isinstance(row, Order) else row.out_trade_no
+        if to not in (ORDER_MOVES if order else PAYMENT_MOVES)[row.state]:
+            log.warning("move refused", number=number, before=row.state, after=to, cause=cause)
+            return False
+        if not await type(row).filter(id=row.id, state=row.state).update(state=to, **values):
+            return False
+        await Transition.create(
+            subject="order" if order else "payment",
+            number=number,
+            before=row.state,
+            after=to,
+            cause=cause[:255],
+            at=self._clock.now(),
+        )
+        log.info("moved", number=number, before=row.state, after=to, cause=cause)
+        return True

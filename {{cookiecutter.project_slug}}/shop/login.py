@@ -1,0 +1,167 @@
+"""Log buyers in: wx.login codes, the OAuth page of an official account, guests."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import httpx
+from tortoise.exceptions import IntegrityError
+
+from shop import errors, log
+from shop.clock import Clock
+from shop.models import Buyer, Identity, OAuthState
+from shop.settings import App, Settings
+from shop.work import transaction
+from wechat import login as wechat
+from wechat.errors import LoginRefused, WeChatError
+
+STATE_LASTS = timedelta(minutes=10)
+TWIN_SECONDS = 5  # WeChat often loads the callback twice: the second waits for the first
+
+
+class SnapshotUser(errors.LoginRefused):
+    """Raised for a snapshot page 快照页: its openid is virtual, so nobody may buy with it."""
+
+
+class StateRefused(errors.BadRequest):
+    """Raised when a callback's state is unknown, used, expired or another browser's."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Turn what WeChat says about a person into a buyer of ours."""
+
+    settings: Settings
+    http: httpx.AsyncClient
+    clock: Clock
+
+    async def guest(self) -> str:
+        """Return the id of a new buyer without an openid."""
+        return (await Buyer.create(created_at=self.clock.now())).id
+
+    async def miniprogram(self, code: str) -> str:
+        """Exchange a code of wx.login for a buyer's id.
+
+        Raises LoginCodeInvalid, LoginRefused, TooManyRequests, OutcomeUnknown, SceneOff.
+        """
+        app = self._app("miniprogram")
+        try:
+            person = await wechat.code2session(
+                self.http, appid=app.appid, secret=app.secret, code=code, **self._host()
+            )
+        except WeChatError as error:
+            raise _translated(error) from error
+        return await self._buyer(app, person.openid, person.unionid)
+
+    async def begin(self, browser: str, return_to: str) -> str:
+        """Return the address of WeChat's authorize page; the state waits ten minutes."""
+        app = self._app("official_account")
+        state = secrets.token_hex(32)
+        await OAuthState.create(
+            state=state,
+            browser=_hash(browser),
+            return_to=_own_path(return_to),
+            expires_at=self.clock.now() + STATE_LASTS,
+        )
+        host = {"host": self.settings.sandbox_url} if self.settings.sandbox_url else {}
+        back = f"{self.settings.public_url}/oauth/callback"
+        return wechat.authorize_url(appid=app.appid, redirect_uri=back, state=state, **host)
+
+    async def finish(self, browser: str, state: str, code: str) -> tuple[str, str]:
+        """Return the buyer's id and where to go on; a second load of the same page gets the same.
+
+        Raises StateRefused, SnapshotUser, and what `miniprogram` raises.
+        """
+        trip = await OAuthState.get_or_none(state=state, browser=_hash(browser))
+        if trip is None or trip.expires_at < self.clock.now():
+            raise StateRefused("this login began in another browser, or too long ago")
+        mine = OAuthState.filter(state=state, code_hash=None)
+        if await mine.update(code_hash=_hash(code)):
+            buyer_id = await self._exchange(code)
+            await OAuthState.filter(state=state).update(buyer_id=buyer_id)
+            return buyer_id, trip.return_to
+        return await self._twin(state, code), trip.return_to
+
+    async def _exchange(self, code: str) -> str:
+        app = self._app("official_account")
+        try:
+            person = await wechat.exchange_code(
+                self.http, appid=app.appid, secret=app.secret, code=code, **self._host()
+            )
+        except WeChatError as error:
+            raise _translated(error) from error
+        if person.is_snapshotuser:
+            raise SnapshotUser("a snapshot page cannot buy: tap 使用完整服务")
+        return await self._buyer(app, person.openid, person.unionid)
+
+    async def _twin(self, state: str, code: str) -> str:
+        for _ in range(TWIN_SECONDS * 10):
+            trip = await OAuthState.get(state=state)
+            if trip.code_hash != _hash(code):
+                break
+            if trip.buyer_id:
+                return trip.buyer_id
+            await asyncio.sleep(0.1)
+        raise StateRefused("this login was used already: start again")
+
+    async def _buyer(self, app: App, openid: str, unionid: str | None) -> str:
+        """Return the buyer known by this identity or by an equal unionid, or a new one."""
+        known = await Identity.get_or_none(appid=app.appid, openid=openid)
+        if known is not None:
+            if unionid and known.unionid != unionid:
+                await Identity.filter(id=known.id).update(unionid=unionid)
+            return known.buyer_id
+        same = await Identity.filter(unionid=unionid).first() if unionid else None
+        now = self.clock.now()
+        try:
+            async with transaction():
+                buyer_id = same.buyer_id if same else (await Buyer.create(created_at=now)).id
+                await Identity.create(
+                    buyer_id=buyer_id,
+                    kind=app.kind,
+                    appid=app.appid,
+                    openid=openid,
+                    unionid=unionid,
+                )
+            return buyer_id
+        except IntegrityError:  # the same person logs in twice at once
+            return (await Identity.get(appid=app.appid, openid=openid)).buyer_id
+
+    def _app(self, kind: str) -> App:
+        app = self.settings.apps.get(kind)
+        if app is None:
+            raise errors.SceneOff(f"this shop has no {kind.replace('_', ' ')}")
+        return app
+
+    def _host(self) -> Mapping[str, str]:
+        return {"host": self.settings.sandbox_url} if self.settings.sandbox_url else {}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _own_path(return_to: str) -> str:
+    """Keep the way back on this origin: a path, no host, no backslash, no control character."""
+    parts = urlsplit(return_to)
+    plain = return_to.isprintable() and "\\" not in return_to and len(return_to) <= 512
+    if not plain or parts.scheme or parts.netloc or not return_to.startswith("/"):
+        return "/"
+    return "/" if return_to.startswith("//") else return_to
+
+
+def _translated(error: WeChatError) -> errors.ShopError:
+    if not isinstance(error, LoginRefused):
+        return errors.OutcomeUnknown("WeChat did not answer the login: log in again", retry_after=2)
+    log.warning("login refused", errcode=error.errcode, sentence=error.sentence)
+    if error.action == "login_again":
+        return errors.LoginCodeInvalid(f"log in again: {error.sentence}")
+    if error.action == "refused":
+        return errors.LoginRefused(error.sentence)
+    if error.action == "retry_later":
+        return errors.TooManyRequests(error.sentence, retry_after=5)
+    return errors.WeChatRefused(error.sentence, wechat_code=str(error.errcode))

@@ -1,0 +1,214 @@
+"""The tables. Money is integer fen, times are aware UTC; only ledger.py changes a state."""
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from tortoise import fields
+from tortoise.models import Model
+
+
+def random_id() -> str:
+    """Return 16 random hexadecimal digits: a buyer's id tells nothing and is never used again."""
+    return secrets.token_hex(8)
+
+
+class UtcField(fields.DatetimeField[datetime]):
+    """A time that is written as UTC, whatever zone it came in (MySQL would keep +08:00 digits)."""
+
+    def to_db_value(self, value: Any, instance: Any) -> Any:
+        """Convert to UTC; naive times are refused."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{self.model_field_name}: naive time")
+        return super().to_db_value(value.astimezone(UTC), instance)
+
+
+class Buyer(Model):
+    """A person who buys 买家; known by one or more identities, or by none (a guest)."""
+
+    id = fields.CharField(16, primary_key=True, default=random_id)
+    created_at = UtcField()
+    identities: fields.ReverseRelation["Identity"]
+
+    class Meta:
+        table = "buyer"
+        table_description = "买家"
+
+
+class Identity(Model):
+    """One (appid, openid) of a buyer; buyers are joined only by an equal unionid."""
+
+    id = fields.BigIntField(primary_key=True)
+    buyer: fields.ForeignKeyRelation[Buyer] = fields.ForeignKeyField(
+        "shop.Buyer", "identities", on_delete=fields.RESTRICT
+    )
+    buyer_id: str
+    kind = fields.CharField(20)
+    appid = fields.CharField(32)
+    openid = fields.CharField(128)
+    unionid = fields.CharField(128, null=True, db_index=True)
+
+    class Meta:
+        table = "identity"
+        table_description = "身份"
+        unique_together = (("appid", "openid"),)
+
+
+class OAuthState(Model):
+    """One trip to WeChat's authorize page: single use, bound to the browser that began it."""
+
+    state = fields.CharField(64, primary_key=True)
+    browser = fields.CharField(64)
+    return_to = fields.CharField(512)
+    expires_at = UtcField(db_index=True)
+    code_hash = fields.CharField(64, null=True)
+    buyer_id = fields.CharField(16, null=True)
+
+    class Meta:
+        table = "oauth_state"
+        table_description = "网页授权"
+
+
+class Order(Model):
+    """What a buyer takes and owes 订单; the amount is frozen when it is placed."""
+
+    id = fields.BigIntField(primary_key=True)
+    order_no = fields.CharField(32, unique=True)
+    buyer: fields.ForeignKeyRelation[Buyer] = fields.ForeignKeyField(
+        "shop.Buyer", "orders", on_delete=fields.RESTRICT
+    )
+    buyer_id: str
+    state = fields.CharField(8)
+    total_fen = fields.BigIntField()
+    refunded_fen = fields.BigIntField(db_default=0)
+    refunding_fen = fields.BigIntField(db_default=0)
+    idempotency_key = fields.CharField(64)
+    request_hash = fields.CharField(64)
+    created_at = UtcField()
+    expires_at = UtcField()
+    paid_at = UtcField(null=True)
+    due_at = UtcField(null=True, db_index=True)
+    payments_made = fields.IntField(db_default=0)
+    items: fields.ReverseRelation["OrderItem"]
+    payments: fields.ReverseRelation["Payment"]
+
+    class Meta:
+        table = "orders"
+        table_description = "订单"
+        unique_together = (("buyer_id", "idempotency_key"),)
+
+
+class OrderItem(Model):
+    """One line of an order, priced from the catalogue."""
+
+    id = fields.BigIntField(primary_key=True)
+    order: fields.ForeignKeyRelation[Order] = fields.ForeignKeyField(
+        "shop.Order", "items", on_delete=fields.RESTRICT
+    )
+    order_id: int
+    sku = fields.CharField(64)
+    name = fields.CharField(127)
+    quantity = fields.IntField()
+    price_fen = fields.BigIntField()
+
+    class Meta:
+        table = "order_item"
+        table_description = "订单明细"
+
+
+class Payment(Model):
+    """One attempt to pay an order 支付单; it owns one out_trade_no.
+
+    `live` holds the order's number while money may still come, and is unique: a second live
+    payment cannot exist. `request` is the body exactly as it is sent, `parties` the party
+    fields in it that every later answer must repeat. `due_at` is the sweep's next look and its
+    lease at once.
+    """
+
+    id = fields.BigIntField(primary_key=True)
+    order: fields.ForeignKeyRelation[Order] = fields.ForeignKeyField(
+        "shop.Order", "payments", on_delete=fields.RESTRICT
+    )
+    order_id: int
+    out_trade_no = fields.CharField(32, unique=True)
+    channel = fields.CharField(32)
+    scene = fields.CharField(20)
+    payer = fields.CharField(128)
+    total_fen = fields.BigIntField()
+    state = fields.CharField(8)
+    live = fields.CharField(64, null=True, unique=True)
+    parties: dict[str, str] = fields.JSONField()
+    request = fields.TextField()
+    prepay: dict[str, str] = fields.JSONField()
+    prepaid_at = UtcField(null=True)
+    sent_at = UtcField(null=True)
+    asked_at = UtcField(null=True)
+    transaction_id = fields.CharField(64, null=True)
+    request_id = fields.CharField(64)
+    looks = fields.IntField(db_default=0)
+    due_at = UtcField(null=True, db_index=True)
+    created_at = UtcField()
+    paid_at = UtcField(null=True)
+
+    class Meta:
+        table = "payment"
+        table_description = "支付单"
+        unique_together = (("channel", "transaction_id"),)
+
+
+class Notification(Model):
+    """What arrived at a notify_url with a signature that held 通知."""
+
+    id = fields.BigIntField(primary_key=True)
+    channel = fields.CharField(32)
+    kind = fields.CharField(32)
+    key = fields.CharField(128)
+    headers: dict[str, str] = fields.JSONField()
+    body = fields.BinaryField()
+    outcome = fields.CharField(16)
+    reason = fields.CharField(255, default="")
+    out_trade_no = fields.CharField(32, default="")
+    received_at = UtcField(db_index=True)
+    due_at = UtcField(null=True, db_index=True)
+
+    class Meta:
+        table = "notification"
+        table_description = "通知"
+        unique_together = (("channel", "key"),)
+
+
+class Transition(Model):
+    """One move of one row, and what caused it; rows are only ever added."""
+
+    id = fields.BigIntField(primary_key=True)
+    subject = fields.CharField(16)
+    number = fields.CharField(32, db_index=True)
+    before = fields.CharField(16)
+    after = fields.CharField(16)
+    cause = fields.CharField(255)
+    at = UtcField()
+
+    class Meta:
+        table = "transition"
+        table_description = "状态历史"
+
+
+class Event(Model):
+    """Something the owner's on_paid.py must hear of; written with the state that caused it."""
+
+    id = fields.BigIntField(primary_key=True)
+    event_id = fields.CharField(64, unique=True)
+    order: fields.ForeignKeyRelation[Order] = fields.ForeignKeyField(
+        "shop.Order", "events", on_delete=fields.RESTRICT
+    )
+    order_id: int
+    kind = fields.CharField(16)
+    tries = fields.IntField(db_default=0)
+    created_at = UtcField()
+    due_at = UtcField(null=True, db_index=True)
+
+    class Meta:
+        table = "event"
+        table_description = "待办事件"

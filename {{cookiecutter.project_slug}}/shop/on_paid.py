@@ -1,0 +1,19 @@
+"""Yours: what happens after a payment. 付款之后做什么.
+
+Each function runs at least once, after the state is committed and never inside a transaction;
+`event_id` is the same in every repeat, so use it to do the thing once. An exception means
+"try again later", with growing pauses.
+"""
+
+from shop import log
+from shop.models import Order
+
+
+async def on_paid(order: Order, event_id: str) -> None:
+    """Ship the goods, grant the membership, print the ticket 发货."""
+    log.info("order paid: ship the goods here", order_no=order.order_no, event_id=event_id)
+
+
+async def on_closed(order: Order, event_id: str) -> None:
+    """Release the stock: no payment of this order can succeed any more 释放库存."""
+    log.info("order closed: release the stock here", order_no=order.order_no, event_id=event_id)

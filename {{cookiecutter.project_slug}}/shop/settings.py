@@ -1,0 +1,195 @@
+"""Settings: read once from the environment and `.env`, typed, frozen, secrets starred."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class SettingsError(Exception):
+    """Raised when settings are missing or wrong; the message names each variable."""
+
+
+class Secret(str):
+    """A string that prints as stars."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'" if self else "''"
+
+
+class Env:
+    """The environment over a `.env` file; collects what is wrong so that one start tells all."""
+
+    def __init__(self, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
+        self._values = {**read_dotenv(dotenv), **environ}
+        self.problems: list[str] = []
+
+    def names(self) -> set[str]:
+        """Return every variable that begins with SHOP_."""
+        return {name for name in self._values if name.startswith("SHOP_")}
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the text of a variable, stripped; an empty one counts as unset."""
+        return self._values.get(name, "").strip() or default
+
+    def cast(self, name: str, cast: Callable[[str], T], *, default: str, example: str) -> T:
+        """Return the variable through `cast`; a ValueError becomes a problem with an example."""
+        try:
+            return cast(self.get(name, default))
+        except ValueError as error:
+            self.problem(name, str(error), example)
+            return cast(example)
+
+    def problem(self, name: str, what: str, example: str) -> None:
+        """Note that a variable is missing or wrong."""
+        self.problems.append(f"{name}: {what}, for example {name}={example}")
+
+    def check(self) -> None:
+        """Raise SettingsError when anything was noted."""
+        if self.problems:
+            raise SettingsError("\n".join(self.problems))
+
+
+def read_dotenv(path: Path | None) -> dict[str, str]:
+    """Read NAME=value lines; quotes around a value are taken off, `#` begins a comment line."""
+    if path is None or not path.is_file():
+        return {}
+    pairs = re.findall(
+        r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", path.read_text("utf-8-sig"), re.M
+    )
+    return {name: re.sub(r"^(['\"])(.*)\1$", r"\2", value) for name, value in pairs}
+
+
+@dataclass(frozen=True)
+class App:
+    """One WeChat app that buyers log in with: its kind, appid and secret."""
+
+    kind: str
+    appid: str
+    secret: Secret
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the whole shop needs; a channel reads its own settings in its own file."""
+
+    database_url: Secret
+    public_url: str
+    secret_key: Secret
+    admin_token: Secret
+    order_ttl: int
+    trade_prefix: str
+    proxies_count: int
+    channels: tuple[str, ...]
+    sandbox_url: str
+    apps: Mapping[str, App]
+
+    @property
+    def secure(self) -> bool:
+        """Tell whether the public URL is https, so that cookies are Secure."""
+        return self.public_url.startswith("https://")
+
+
+def load(env: Env) -> Settings:
+    """Read every general setting; problems are noted in `env`, `env.check()` raises them."""
+    sandbox = env.cast(
+        "SHOP_SANDBOX_URL", _sandbox_url, default="", example="http://127.0.0.1:9000"
+    )
+    return Settings(
+        database_url=Secret(env.get("SHOP_DATABASE_URL", "sqlite://var/shop.db")),
+        public_url=env.cast(
+            "SHOP_PUBLIC_URL",
+            lambda text: _public_url(text, sandbox),
+            default="http://127.0.0.1:8000",
+            example="https://shop.example.com",
+        ),
+        secret_key=Secret(
+            env.cast("SHOP_SECRET_KEY", _secret(32), default="", example=_random_hint(32))
+        ),
+        admin_token=Secret(
+            env.cast("SHOP_ADMIN_TOKEN", _optional(_secret(32)), default="", example="")
+        ),
+        order_ttl=env.cast(
+            "SHOP_ORDER_TTL", _between(120, 7 * 86400), default="1800", example="1800"
+        ),
+        trade_prefix=env.cast("SHOP_TRADE_PREFIX", _prefix, default="S", example="S"),
+        proxies_count=env.cast("SHOP_PROXIES_COUNT", _between(0, 10), default="0", example="1"),
+        channels=tuple(filter(None, re.split(r"[,\s]+", env.get("SHOP_CHANNELS")))),
+        sandbox_url=sandbox,
+        apps={app.kind: app for app in _apps(env)},
+    )
+
+
+def _apps(env: Env) -> list[App]:
+    """Read the app pairs: an appid without its secret (or the reverse) is refused."""
+    found = []
+    for kind in ("miniprogram", "official_account"):
+        appid_name, secret_name = f"SHOP_{kind.upper()}_APPID", f"SHOP_{kind.upper()}_SECRET"
+        appid, secret = env.get(appid_name), env.get(secret_name)
+        if bool(appid) != bool(secret):
+            missing = secret_name if appid else appid_name
+            example = "0123456789abcdef0123456789abcdef" if appid else "wx8888888888888888"
+            env.problem(missing, "missing while its other half is set", example)
+        elif appid and not re.fullmatch(r"wx[0-9a-zA-Z]{16}", appid):
+            env.problem(appid_name, "is not an appid", "wx8888888888888888")
+        elif appid:
+            found.append(App(kind, appid, Secret(secret)))
+    return found
+
+
+def _sandbox_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+        raise ValueError("is not the sandbox's address")
+    return text.rstrip("/")
+
+
+def _public_url(text: str, sandbox: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is not an address that begins with https://")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("has a path or query: give scheme and host only")
+    if parts.scheme == "http" and not (sandbox and parts.hostname in LOOPBACK):
+        raise ValueError("must be https: WeChat sends notifications only there")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _secret(length: int) -> Callable[[str], str]:
+    def cast(text: str) -> str:
+        if len(text) < length:
+            raise ValueError(f"needs at least {length} random characters")
+        return text
+
+    return cast
+
+
+def _random_hint(length: int) -> str:
+    return '$(python3 -c "import secrets; print(secrets.token_hex(' + str(length) + '))")'
+
+
+def _optional(cast: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda text: cast(text) if text else ""
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def cast(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return cast
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z]{1,4}", text):
+        raise ValueError("must be 1 to 4 letters or digits")
+    return text

@@ -1,0 +1,1 @@
+"""The HTTP side: handlers read, check, call one verb and answer."""

@@ -1,0 +1,203 @@
+"""What every JSON route shares: body, session, unit of work, answer, error."""
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import msgspec
+from sanic import HTTPResponse, Request, Sanic
+from sanic.exceptions import SanicException
+
+from shop import errors, log
+from shop.models import Buyer
+from shop.sessions import COOKIE
+from shop.web.shapes import Failure, Nothing
+
+if TYPE_CHECKING:
+    from shop.app import Shop
+
+B = TypeVar("B", bound=msgspec.Struct)
+Who = Literal["anyone", "buyer", "admin"]
+MAX_BODY = 64 * 1024
+UNIT_SECONDS = 25
+SAFE = ("GET", "HEAD")
+CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
+
+
+@dataclass
+class Call(Generic[B]):
+    """One request, read and checked."""
+
+    shop: "Shop"
+    request: Request
+    body: B
+    buyer_id: str
+
+    def idempotency_key(self) -> str:
+        """Return the Idempotency-Key header. Raises IdempotencyKeyRequired."""
+        key: str = self.request.headers.get("idempotency-key", "")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key):
+            raise errors.IdempotencyKeyRequired(
+                "send an Idempotency-Key header: 1 to 64 of A-Z a-z 0-9 _ -"
+            )
+        return key
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a handler gives back: status, body and headers."""
+
+    status: int
+    body: msgspec.Struct | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[..., Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One line of the API, as the OpenAPI document shows it."""
+
+    method: str
+    path: str
+    who: Who
+    takes: type[msgspec.Struct]
+    gives: Mapping[int, type[msgspec.Struct] | None]
+    keyed: bool
+    handler: Handler
+
+
+class Api:
+    """Collects routes, and serves each as: read, check, run as a unit of work, answer."""
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        gives: Mapping[int, type[msgspec.Struct] | None],
+        takes: type[msgspec.Struct] = Nothing,
+        who: Who = "buyer",
+        keyed: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Register the decorated handler."""
+
+        def register(handler: Handler) -> Handler:
+            self.routes.append(Route(method, path, who, takes, gives, keyed, handler))
+            return handler
+
+        return register
+
+    def attach(self, app: Sanic[Any, Any], shop: "Shop") -> None:
+        """Add every route to the server."""
+        for route in self.routes:
+            path = re.sub(r"{(\w+)}", r"<\1:str>", route.path)
+            app.add_route(
+                _serve(route, shop), path, methods=[route.method], name=route.handler.__name__
+            )
+
+
+def _serve(route: Route, shop: "Shop") -> Callable[..., Coroutine[Any, Any, HTTPResponse]]:
+    async def serve(request: Request, **parts: str) -> HTTPResponse:
+        async def unit() -> Answer:
+            buyer_id = await identify(route.who, request, shop)
+            call = Call(shop, request, read(request, route.takes), buyer_id)
+            return await route.handler(call, **parts)
+
+        answer = await shop.work.run(unit(), seconds=UNIT_SECONDS)
+        body = msgspec.json.encode(answer.body) if answer.body is not None else b""
+        return HTTPResponse(
+            body, answer.status, answer.headers, content_type="application/json; charset=utf-8"
+        )
+
+    return serve
+
+
+async def identify(who: Who, request: Request, shop: "Shop") -> str:
+    """Return the buyer's id where one is needed. Raises LoginRequired, NotFound for admin."""
+    if who == "anyone":
+        return ""
+    if who == "admin":
+        given = request.token or ""
+        known = shop.settings.admin_token
+        if not known:
+            raise errors.NotFound("not found")
+        if not hmac.compare_digest(given.encode(), known.encode()):
+            raise errors.LoginRequired("the admin token is missing or wrong")
+        return ""
+    token = request.token or _cookie(request, shop)
+    buyer_id = shop.sessions.read(token)
+    if not await Buyer.filter(id=buyer_id).exists():
+        raise errors.LoginRequired("log in again: this buyer is not known here")
+    return buyer_id
+
+
+def _cookie(request: Request, shop: "Shop") -> str:
+    """Return the session cookie; for a change only when our own page sends the request."""
+    token = request.cookies.get(COOKIE)
+    if not token:
+        raise errors.LoginRequired("log in first: there is no session")
+    if request.method not in SAFE:
+        _is_json(request)
+        if request.headers.get("origin") != shop.settings.public_url:
+            raise errors.LoginRequired("the session cookie counts only from SHOP_PUBLIC_URL")
+    return str(token)
+
+
+def _is_json(request: Request) -> None:
+    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media != "application/json":
+        raise errors.UnsupportedMediaType("send Content-Type: application/json")
+
+
+def read(request: Request, takes: type[B]) -> B:
+    """Decode the body strictly. Raises BodyTooLarge, UnsupportedMediaType, BadRequest."""
+    body = request.body
+    if len(body) > MAX_BODY:
+        raise errors.BodyTooLarge(f"the body may have {MAX_BODY} bytes")
+    if not body and takes is Nothing:
+        return takes()
+    _is_json(request)
+    try:
+        return msgspec.json.decode(body, type=takes)
+    except msgspec.ValidationError as error:
+        raise errors.BadRequest(str(error), field=_field(str(error))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise errors.BadRequest("the body is not JSON that can be read") from error
+
+
+def _field(message: str) -> str:
+    """Find the name of the field that msgspec complains about."""
+    path = re.search(r"at `\$\.?([^`]*)`", message)
+    name = re.search(r"field `([^`]*)`", message)
+    return ".".join(part.group(1) for part in (path, name) if part and part.group(1))
+
+
+def failure(error: BaseException) -> tuple[int, Failure, int | None]:
+    """Translate an exception into status, body and Retry-After (seconds)."""
+    request_id = log.request_id.get()
+    if isinstance(error, errors.ShopError):
+        body = Failure(error.code, str(error), request_id, **error.more)
+        return error.status, body, error.retry_after
+    if isinstance(error, TimeoutError):
+        return 503, Failure("OUTCOME_UNKNOWN", "this takes too long, ask again", request_id), 3
+    if isinstance(error, SanicException) and error.status_code < 500:
+        status = error.status_code
+        return status, Failure(CODES.get(status, "BAD_REQUEST"), str(error), request_id), None
+    log.failure("request failed", error)
+    return 500, Failure("INTERNAL", "something broke, it is in the log", request_id), None
+
+
+def answer_failure(request: Request, error: Exception) -> HTTPResponse:
+    """Answer an exception as JSON."""
+    status, body, retry_after = failure(error)
+    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    return HTTPResponse(
+        msgspec.json.encode(body), status, headers, content_type="application/json; charset=utf-8"
+    )

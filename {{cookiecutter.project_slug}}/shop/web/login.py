@@ -1,0 +1,102 @@
+"""Sessions: the mini program's code, the OAuth round trip, guests, and who am I."""
+
+import html
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from sanic import HTTPResponse, Request, Sanic
+
+from shop import errors, log
+from shop.login import STATE_LASTS, SnapshotUser
+from shop.models import Identity
+from shop.sessions import COOKIE, SECONDS
+from shop.web.api import UNIT_SECONDS, Answer, Api, Call, failure
+from shop.web.shapes import IdentityView, LoginCode, Me, Nothing, Session
+
+if TYPE_CHECKING:
+    from shop.app import Shop
+
+api = Api()
+BROWSER = "shop_oauth"
+PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>
+<link rel="stylesheet" href="/h5/style.css"><main class="notice"><h1>{title}</h1><p>{text}</p>
+<p><a href="/oauth/start?return_to=/">重新登录 Log in again</a></p>
+<small>{request_id}</small></main>
+"""
+
+
+@api(
+    "POST",
+    "/api/sessions/miniprogram",
+    takes=LoginCode,
+    gives={200: Session},
+    who="anyone",
+)
+async def miniprogram_session(call: Call[LoginCode]) -> Answer:
+    """Log in with the code of wx.login."""
+    buyer_id = await call.shop.login.miniprogram(call.body.code)
+    return Answer(200, Session(call.shop.sessions.issue(buyer_id), SECONDS))
+
+
+@api("POST", "/api/sessions/guest", gives={200: Session}, who="anyone")
+async def guest_session(call: Call[Nothing]) -> Answer:
+    """Begin without an openid, for the scenes h5, native and app."""
+    token = call.shop.sessions.issue(await call.shop.login.guest())
+    cookie = call.shop.sessions.cookie(COOKIE, token, seconds=SECONDS)
+    return Answer(200, Session(token, SECONDS), {"Set-Cookie": cookie})
+
+
+@api("GET", "/api/me", gives={200: Me})
+async def me(call: Call[Nothing]) -> Answer:
+    """Say who is logged in; openids stay on the server."""
+    kinds = await Identity.filter(buyer_id=call.buyer_id).order_by("id").values_list("kind")
+    return Answer(200, Me(call.buyer_id, [IdentityView(kind) for (kind,) in kinds]))
+
+
+def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
+    """Add the two pages of the OAuth round trip."""
+
+    async def start(request: Request) -> HTTPResponse:
+        browser = request.cookies.get(BROWSER) or secrets.token_hex(16)
+        unit = shop.login.begin(browser, request.args.get("return_to", "/"))
+        try:
+            address = await shop.work.run(unit, seconds=UNIT_SECONDS)
+        except errors.ShopError as error:
+            return _page(error, "现在不能登录 Login is not possible")
+        lasts = int(STATE_LASTS.total_seconds())
+        return _away(address, shop.sessions.cookie(BROWSER, browser, seconds=lasts, path="/oauth"))
+
+    async def callback(request: Request) -> HTTPResponse:
+        state, code = request.args.get("state", ""), request.args.get("code", "")
+        if not code:
+            return _page(errors.LoginRequired("no code"), "没有授权 Login was cancelled")
+        unit = shop.login.finish(request.cookies.get(BROWSER) or "", state, code)
+        try:
+            buyer_id, return_to = await shop.work.run(unit, seconds=UNIT_SECONDS)
+        except SnapshotUser as error:
+            return _page(error, "请点右下角「使用完整服务」 Tap “full service” below")
+        except (errors.ShopError, TimeoutError) as error:
+            return _page(error, "登录没有成功 Login failed")
+        token = shop.sessions.issue(buyer_id)
+        return _away(return_to, shop.sessions.cookie(COOKIE, token, seconds=SECONDS))
+
+    app.add_route(start, "/oauth/start", name="oauth_start")
+    app.add_route(callback, "/oauth/callback", name="oauth_callback")
+
+
+def _away(address: str, cookie: str) -> HTTPResponse:
+    headers = {"Location": address, "Set-Cookie": cookie, "Cache-Control": "no-store"}
+    return HTTPResponse(b"", 302, headers)
+
+
+def _page(error: BaseException, title: str) -> HTTPResponse:
+    status, said, _ = failure(error)
+    body = PAGE.format(
+        title=html.escape(title),
+        text=html.escape(said.message),
+        request_id=html.escape(log.request_id.get()),
+    )
+    return HTTPResponse(
+        body, status, {"Cache-Control": "no-store"}, content_type="text/html; charset=utf-8"
+    )

@@ -1,0 +1,59 @@
+"""Notifications 通知: one handler for all channels; commit first, then answer."""
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from sanic import HTTPResponse, Request, Sanic
+
+from shop import log
+from shop.channels import Channel, NotProved
+
+if TYPE_CHECKING:
+    from shop.app import Shop
+
+SECONDS = 4  # WeChat gives up after 5
+DONE = ("APPLIED", "DUPLICATE", "REFUSED", "UNMATCHED", "IGNORED")
+
+
+def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
+    """Add the notify path of every channel."""
+    for channel in shop.channels.values():
+        for path, kind in channel.notifications.items():
+            name = path.strip("/").replace("/", "_")
+            app.add_route(_serve(shop, channel, kind), path, methods=["POST"], name=name)
+
+
+def _serve(
+    shop: "Shop", channel: Channel, kind: str
+) -> Callable[[Request], Coroutine[Any, Any, HTTPResponse]]:
+    async def serve(request: Request) -> HTTPResponse:
+        unit = shop.inbox.receive(channel.name, kind, _kept(request), request.body)
+        try:
+            verdict = await shop.work.run(unit, seconds=SECONDS)
+        except NotProved as error:
+            log.warning("notification not proved", reason=error.code, why=str(error))
+            return _failed(channel, 401, error.code)
+        except Exception as error:
+            log.failure("notification not recorded", error)
+            return _failed(channel, 500, "try again")
+        log.info("notification", kind=kind, outcome=verdict.outcome, reason=verdict.reason)
+        if verdict.outcome not in DONE:
+            return _failed(channel, 500, verdict.outcome)
+        status, content_type, body = channel.received()
+        return HTTPResponse(body, status, content_type=content_type)
+
+    return serve
+
+
+def _kept(request: Request) -> dict[str, str]:
+    """Keep the headers that a signature needs and support asks for."""
+    return {
+        name.lower(): value
+        for name, value in request.headers.items()
+        if name.lower().startswith("wechatpay-") or name.lower() in ("request-id", "content-type")
+    }
+
+
+def _failed(channel: Channel, status: int, message: str) -> HTTPResponse:
+    content_type, body = channel.failed(message)
+    return HTTPResponse(body, status, content_type=content_type)

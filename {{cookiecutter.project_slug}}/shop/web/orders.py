@@ -1,0 +1,127 @@
+"""Products, orders and their payments."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shop import errors
+from shop.catalogue import products
+from shop.checkout import Line
+from shop.models import Order, Payment
+from shop.web.api import Answer, Api, Call
+from shop.web.shapes import (
+    ItemView,
+    NewOrder,
+    NewPayment,
+    Nothing,
+    Orders,
+    OrderView,
+    PaymentView,
+    Products,
+    ProductView,
+    Started,
+)
+
+api = Api()
+PAGE = 20
+
+
+@api("GET", "/api/products", gives={200: Products}, who="anyone")
+async def list_products(call: Call[Nothing]) -> Answer:
+    """List what is for sale."""
+    views = [ProductView(p.sku, p.name, p.price_fen) for p in (await products()).values()]
+    return Answer(200, Products(views))
+
+
+@api("POST", "/api/orders", takes=NewOrder, gives={201: OrderView, 200: OrderView}, keyed=True)
+async def place_order(call: Call[NewOrder]) -> Answer:
+    """Place an order; the same key and body again answer 200 with the same order."""
+    key = call.idempotency_key()
+    lines = [Line(item.sku, item.quantity) for item in call.body.items]
+    order, new = await call.shop.checkout.place(call.buyer_id, lines, key)
+    return Answer(201 if new else 200, (await views([order]))[0])
+
+
+@api("GET", "/api/orders", gives={200: Orders})
+async def list_orders(call: Call[Nothing]) -> Answer:
+    """List the buyer's own orders, newest first; `?after=` takes `next` of the page before."""
+    mine = Order.filter(buyer_id=call.buyer_id)
+    if after := call.request.args.get("after"):
+        mine = mine.filter(id__lt=(await own_order(call, after)).id)
+    page = await mine.order_by("-id").limit(PAGE + 1)
+    more = page[PAGE - 1].order_no if len(page) > PAGE else None
+    return Answer(200, Orders(await views(page[:PAGE]), more))
+
+
+@api("GET", "/api/orders/{order_no}", gives={200: OrderView})
+async def get_order(call: Call[Nothing], order_no: str) -> Answer:
+    """Show one order; with `?refresh=1` ask WeChat first, at most once in three seconds."""
+    order = await own_order(call, order_no)
+    if call.request.args.get("refresh") == "1":
+        await call.shop.checkout.refresh(order)
+        await order.refresh_from_db()
+    return Answer(200, (await views([order]))[0])
+
+
+@api(
+    "POST",
+    "/api/orders/{order_no}/payments",
+    takes=NewPayment,
+    gives={201: Started, 200: Started},
+)
+async def start_payment(call: Call[NewPayment], order_no: str) -> Answer:
+    """Start to pay, or go on with the payment that is live."""
+    order = await own_order(call, order_no)
+    payment, opens, new = await call.shop.checkout.start_payment(
+        order, call.body.scene, call.body.channel
+    )
+    return Answer(201 if new else 200, Started(payment.out_trade_no, payment.scene, **opens))
+
+
+@api("POST", "/api/orders/{order_no}/cancel", gives={200: OrderView, 202: OrderView})
+async def cancel_order(call: Call[Nothing], order_no: str) -> Answer:
+    """Cancel; 202 CLOSING when WeChat does not let go of the payment yet."""
+    order = await call.shop.checkout.cancel(await own_order(call, order_no))
+    return Answer(200 if order.state == "CLOSED" else 202, (await views([order]))[0])
+
+
+async def own_order(call: Call[Any], order_no: str) -> Order:
+    """Return the buyer's own order. Raises NotFound, for another buyer's as well."""
+    order = await Order.get_or_none(order_no=order_no, buyer_id=call.buyer_id)
+    if order is None:
+        raise errors.NotFound("no such order")
+    return order
+
+
+async def views(orders: Sequence[Order]) -> list[OrderView]:
+    """Show orders with their items and payments: two queries, however many orders."""
+    await Order.fetch_for_list(list(orders), "items", "payments")
+    return [view(order) for order in orders]
+
+
+def view(order: Order) -> OrderView:
+    """Show an order whose items and payments are fetched."""
+    return OrderView(
+        order_no=order.order_no,
+        state=order.state,
+        total_fen=order.total_fen,
+        refunded_fen=order.refunded_fen,
+        refunding_fen=order.refunding_fen,
+        items=[ItemView(i.sku, i.name, i.quantity, i.price_fen) for i in order.items],
+        created_at=order.created_at,
+        expires_at=order.expires_at,
+        paid_at=order.paid_at,
+        payments=[payment_view(payment) for payment in order.payments],
+        refunds=[],
+    )
+
+
+def payment_view(payment: Payment) -> PaymentView:
+    """Show a payment to its buyer."""
+    return PaymentView(
+        payment.out_trade_no,
+        payment.channel,
+        payment.scene,
+        payment.state,
+        payment.transaction_id,
+        payment.paid_at,
+    )

@@ -1,0 +1,57 @@
+"""The H5 shop's files, and the file by which WeChat checks that a domain is yours."""
+
+import mimetypes
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic.exceptions import NotFound
+
+from shop.settings import ROOT
+
+if TYPE_CHECKING:
+    from shop.app import Shop
+
+PAGES = ROOT / "pages"
+H5 = PAGES / "h5"
+
+
+def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
+    """Add `/`, `/h5/<file>` and `/MP_verify_<token>.txt`."""
+    sandbox = shop.settings.sandbox_url
+    headers = {
+        "Cache-Control": "no-cache",
+        "Referrer-Policy": "strict-origin-when-cross-origin",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": f"default-src 'self' {sandbox}; img-src 'self' data:; "
+        f"style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    }
+
+    async def index(_: Request) -> HTTPResponse:
+        page = _file(H5, "index.html").decode()
+        if sandbox:  # the sandbox plays WeChat around the page; the page knows nothing of it
+            bridge = f'<script src="{sandbox}/bridge.js"></script>\n'
+            page = page.replace("<script", f"{bridge}<script", 1)
+        return HTTPResponse(page, headers=headers, content_type="text/html; charset=utf-8")
+
+    async def asset(_: Request, name: str) -> HTTPResponse:
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        return HTTPResponse(_file(H5, name), headers=headers, content_type=kind)
+
+    async def verify(_: Request, token: str) -> HTTPResponse:
+        body = _file(PAGES, f"MP_verify_{token}.txt")
+        return HTTPResponse(body, content_type="text/plain")
+
+    if H5.is_dir():
+        app.add_route(index, "/", name="page_index")
+        app.add_route(asset, "/h5/<name:str>", name="page_asset")
+    app.add_route(verify, r"/MP_verify_<token:([A-Za-z0-9]{1,64})>.txt", name="mp_verify")
+
+
+def _file(folder: Path, name: str) -> bytes:
+    """Read one file of a folder; only plain names are looked up."""
+    path = folder / name
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name) or not path.is_file():
+        raise NotFound("not found")
+    return path.read_bytes()

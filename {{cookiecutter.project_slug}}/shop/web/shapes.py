@@ -1,0 +1,199 @@
+"""The JSON of the API: what comes in and what goes out; openapi.json is made from it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=999)]
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Scene = Literal["miniprogram", "jsapi", "h5", "native", "app"]
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client may send: nothing unknown, nothing of another type."""
+
+
+class NewOrderItem(Body):
+    """One line of a new order."""
+
+    sku: Sku
+    quantity: Quantity
+
+
+class NewOrder(Body):
+    """POST /api/orders."""
+
+    items: Annotated[list[NewOrderItem], msgspec.Meta(min_length=1, max_length=50)]
+
+
+class NewPayment(Body):
+    """POST /api/orders/{order_no}/payments."""
+
+    scene: Scene
+    channel: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] | None = None
+
+
+class LoginCode(Body):
+    """POST /api/sessions/miniprogram: what wx.login gave."""
+
+    code: Code
+
+
+class Nothing(Body):
+    """An empty object, or no body at all."""
+
+
+class Session(msgspec.Struct):
+    """A token for Authorization: Bearer; `expires_in` in seconds."""
+
+    token: str
+    expires_in: int
+
+
+class IdentityView(msgspec.Struct):
+    """One way in which this buyer is known."""
+
+    kind: str
+
+
+class Me(msgspec.Struct):
+    """Who is logged in."""
+
+    buyer: str
+    identities: list[IdentityView]
+
+
+class ProductView(msgspec.Struct):
+    """One thing for sale, in fen."""
+
+    sku: str
+    name: str
+    price_fen: int
+
+
+class Products(msgspec.Struct):
+    """Everything for sale."""
+
+    products: list[ProductView]
+
+
+class ItemView(msgspec.Struct):
+    """One line of an order, in fen."""
+
+    sku: str
+    name: str
+    quantity: int
+    price_fen: int
+
+
+class PaymentView(msgspec.Struct):
+    """One attempt to pay."""
+
+    out_trade_no: str
+    channel: str
+    scene: str
+    state: str
+    transaction_id: str | None
+    paid_at: datetime | None
+
+
+class RefundView(msgspec.Struct):
+    """One return of money, in fen."""
+
+    out_refund_no: str
+    refund_fen: int
+    state: str
+    created_at: datetime
+
+
+class OrderView(msgspec.Struct):
+    """An order, in fen and RFC 3339 times."""
+
+    order_no: str
+    state: str
+    total_fen: int
+    refunded_fen: int
+    refunding_fen: int
+    items: list[ItemView]
+    created_at: datetime
+    expires_at: datetime
+    paid_at: datetime | None
+    payments: list[PaymentView]
+    refunds: list[RefundView]
+
+
+class Orders(msgspec.Struct):
+    """A page of orders, newest first; `next` goes into ?after=."""
+
+    orders: list[OrderView]
+    next: str | None
+
+
+class Started(msgspec.Struct, omit_defaults=True):
+    """A payment and what opens its cashier 调起."""
+
+    out_trade_no: str
+    scene: str
+    invoke: dict[str, Any] | None = None
+
+
+class Failure(msgspec.Struct, omit_defaults=True):
+    """Every error; `field`, `login` and WeChat's own words where they help."""
+
+    code: str
+    message: str
+    request_id: str
+    field: str | None = None
+    login: str | None = None
+    wechat_code: str | None = None
+    wechat_request_id: str | None = None
+
+
+class AdminPayment(msgspec.Struct):
+    """A payment as an operator sees it, in fen."""
+
+    out_trade_no: str
+    order_no: str
+    channel: str
+    scene: str
+    state: str
+    total_fen: int
+    transaction_id: str | None
+    created_at: datetime
+    paid_at: datetime | None
+
+
+class AdminPayments(msgspec.Struct):
+    """A page of payments, newest first."""
+
+    payments: list[AdminPayment]
+    next: str | None
+
+
+class AdminNotification(msgspec.Struct):
+    """A notification as an operator sees it."""
+
+    id: int
+    channel: str
+    kind: str
+    key: str
+    outcome: str
+    reason: str
+    out_trade_no: str
+    received_at: datetime
+
+
+class AdminNotifications(msgspec.Struct):
+    """A page of notifications, newest first."""
+
+    notifications: list[AdminNotification]
+    next: str | None
+
+
+class Outcome(msgspec.Struct):
+    """What became of a notification that was replayed."""
+
+    outcome: str
+    reason: str
