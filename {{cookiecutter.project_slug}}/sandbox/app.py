@@ -91,7 +91,8 @@ async def _pay(world: World, request: Request) -> HTTPResponse:
     result = cashier.pay(world, form, request.cookies.get("sandbox_openid"))
     call = exchange.read_call(request, {})
     call.signed_message = cashier.signed_text(form)
-    verdict = ": ".join(result[key] for key in ("err_msg", "err_desc") if key in result)
+    shown, why = result["err_msg"], result.get("err_desc", "")
+    verdict = shown if why in shown else f"{shown}: {why}"
     exchange.write_log(world, call, Answer(200, compact(result), verdict=verdict))
     return json(result)
 

@@ -37,7 +37,7 @@ def pay(world: World, form: Mapping[str, Any], person: str | None = None) -> dic
     """
     try:
         order = _check_invoke(world, form)
-        _check_options(form)
+        _check_options(form, order.total)
         _check_page(world, form)
         openid = form.get("openid") or person or order.openid
         if openid != order.openid:
@@ -104,15 +104,17 @@ def _check_types(form: Mapping[str, Any]) -> None:
         raise DeclinedError(f"signType of APIv3 is RSA, not {form['signType']}")
 
 
-def _check_options(form: Mapping[str, Any]) -> None:
+def _check_options(form: Mapping[str, Any], total: int) -> None:
     unknown = form.keys() - OPTIONS - {*SIGNED, "signType", "paySign"}
     if unknown:
         raise DeclinedError(f"unknown keys: {', '.join(sorted(unknown))}")
     if form.get("outcome", "ok") not in OUTCOMES:
         raise DeclinedError(f"outcome is one of {', '.join(OUTCOMES)}")
     coupon = form.get("coupon_fen", 0)
-    if isinstance(coupon, bool) or not isinstance(coupon, int) or coupon < 0:
-        raise DeclinedError("coupon_fen is a whole number of fen")
+    if isinstance(coupon, bool) or not isinstance(coupon, int) or not 0 <= coupon <= total:
+        raise DeclinedError(f"coupon_fen is a whole number, 0 to {total}")
+    if not isinstance(form.get("force", False), bool):
+        raise DeclinedError("force is true or false")
 
 
 def _check_page(world: World, form: Mapping[str, Any]) -> None:
@@ -143,8 +145,7 @@ def _check_payable(order: Order, now: float) -> None:
 def _take_money(world: World, order: Order, coupon_fen: int) -> Transaction:
     now = world.clock.now()
     number = f"4200{datetime.fromtimestamp(now, BEIJING):%Y%m%d}{secrets.randbelow(10**16):016}"
-    coupon = min(coupon_fen, order.total)
-    paid = Transaction(number, now, order.total - coupon, coupon)
+    paid = Transaction(number, now, order.total - coupon_fen, coupon_fen)
     order.transactions.append(paid)
     order.notified = False
     world.notifications[order.n] = world.outbox.announce(order, order_object(order, now, paid))

@@ -13,6 +13,7 @@ from .wire import Answer, Call, RefusalError, json_answer
 from .world import World
 
 HANG_SECONDS = 60
+PASSED = "the merchant's certificate verifies this text"
 REFUSALS = {
     "prepay": (403, "NO_AUTH", "商家暂时没有此类交易权限"),
     "query": (403, "RULE_LIMIT", "业务规则限制"),
@@ -34,6 +35,7 @@ async def v3(
         authenticate(world.keys, call)
         fault = world.faults.for_call(name)
         answer = _instead(name, fault) or handler(world, call)
+        answer.verdict += f": {PASSED}" if answer.verdict == "passed" else ""
     except RefusalError as refusal:
         answer = refusal.answer()
     _sign(world, call, answer, fault)

@@ -6,7 +6,6 @@ doc/v3/merchant/4012791861: only 200 or 204 within five seconds counts, whatever
 import asyncio
 import heapq
 import itertools
-import secrets
 import time
 import uuid
 from contextlib import suppress
@@ -60,6 +59,7 @@ class Outbox:
         self._queue: list[Sending] = []
         self._held: Sending | None = None
         self._count = itertools.count(1)
+        self._turns = itertools.cycle((True, False))
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(20)
@@ -169,7 +169,7 @@ class Outbox:
         try:
             response = await self._client().post(made.url, content=made.body, headers=headers)
             status, answered, body = response.status_code, response.headers, response.content
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             problem = f"{type(error).__name__} {error}".strip()
         if time.monotonic() - started > DEADLINE:
             problem = f"the answer took longer than {DEADLINE} s"
@@ -195,7 +195,7 @@ class Outbox:
 
     def _signer(self) -> Signer:
         signing = self._faults.menu["signing"]
-        by_key = signing == "public_key" or (signing == "mixed" and secrets.randbelow(2))
+        by_key = signing == "public_key" or (signing == "mixed" and next(self._turns))
         return self._keys.public_key if by_key else self._keys.platform[-1]
 
     def _client(self) -> httpx.AsyncClient:

@@ -67,7 +67,8 @@ def parameter_error(
 ) -> RefusalError:
     """Build PARAM_ERROR with WeChat's detail; the pointer's first part says where it stood."""
     location = pointer.split("/")[1]
-    detail = {"field": pointer, "value": value, "issue": issue, "location": location}
+    shown = value if isinstance(value, (str, int)) else None
+    detail = {"field": pointer, "value": shown, "issue": issue, "location": location}
     text = message or f"输入源“{pointer}”规则校验失败，{issue}"
     return RefusalError(400, "PARAM_ERROR", text, number=number, detail=detail)
 
@@ -79,7 +80,7 @@ def request_id(number: int = 0) -> str:
 
 def compact(body: Any) -> bytes:
     """Serialise the way WeChat does: UTF-8 unescaped, no blanks."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def json_answer(status: int, body: Any, *, number: int = 0, verdict: str = "passed") -> Answer:

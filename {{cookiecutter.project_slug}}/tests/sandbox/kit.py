@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 
 import httpx
@@ -50,6 +51,12 @@ async def sandbox_server(keys: Keys) -> AsyncIterator[str]:
         yield url
 
 
+@cache
+def load_key(pem: str) -> Any:
+    """Load a private key once: parsing one takes longer than a whole test."""
+    return serialization.load_pem_private_key(pem.encode(), None)
+
+
 class Shop:
     """A place notifications go to: it keeps what came and answers `statuses` in turn, then 204."""
 
@@ -68,8 +75,7 @@ class Merchant:
 
     def __init__(self, http: httpx.AsyncClient, credentials: dict[str, Any], shop: Shop) -> None:
         self.http, self.credentials, self.shop = http, credentials, shop
-        pem = credentials["merchant_private_key_pem"].encode()
-        self.key = serialization.load_pem_private_key(pem, None)
+        self.key = load_key(credentials["merchant_private_key_pem"])
         self.mchid = credentials["mchid"]
         apps = {app["kind"]: app for app in credentials["apps"]}
         self.mini, self.official = apps["miniprogram"], apps["official_account"]

@@ -1,0 +1,194 @@
+"""Every field of an order: what is refused, with WeChat's code, message and detail."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.fields import PREPAY
+from sandbox.schema import read_body
+from sandbox.wire import RefusalError
+from tests.sandbox.kit import ORDERS, in_minutes
+
+
+async def order(merchant, **changes):
+    return await merchant.call("POST", f"{ORDERS}/jsapi", merchant.order(**changes))
+
+
+async def test_the_published_sample_of_a_too_small_total(merchant):
+    answer = await order(merchant, amount={"total": 0, "currency": "CNY"})
+    assert answer.status_code == 400
+    issue = "值低于最小值 1"
+    assert answer.json() == {
+        "code": "PARAM_ERROR",
+        "message": f"输入源“/body/amount/total”映射到数值字段“总金额”规则校验失败，{issue}",
+        "detail": {"field": "/body/amount/total", "value": 0, "issue": issue, "location": "body"},
+    }
+    assert answer.headers["Request-ID"].endswith("-268435464")
+
+
+GOODS = {"merchant_goods_id": "tea", "quantity": 1, "unit_price": 990}
+WRONG = [
+    ({"appid": None}, "appid"),
+    ({"mchid": None}, "mchid"),
+    ({"mchid": "19000001O9"}, "mchid"),
+    ({"mchid": 1900000109}, "mchid"),
+    ({"description": ""}, "description"),
+    ({"description": " "}, "description"),
+    ({"description": "茶" * 128}, "description"),
+    ({"out_trade_no": "S1234"}, "out_trade_no"),
+    ({"out_trade_no": "S" * 33}, "out_trade_no"),
+    ({"out_trade_no": "S12345@7"}, "out_trade_no"),
+    ({"out_trade_no": "茶茶茶茶茶茶"}, "out_trade_no"),
+    ({"attach": "x" * 129}, "attach"),
+    ({"goods_tag": "x" * 33}, "goods_tag"),
+    ({"notify_url": None}, "notify_url"),
+    ({"notify_url": "http://shop.example.com/notify"}, "notify_url"),
+    ({"notify_url": "https://shop.example.com/notify?a=1"}, "notify_url"),
+    ({"notify_url": "http://127.0.0.1/notify?a=1"}, "notify_url"),
+    ({"notify_url": "http://127.0.0.1.example.com/notify"}, "notify_url"),
+    ({"notify_url": "http://127.0.0.1@example.com/notify"}, "notify_url"),
+    ({"notify_url": "/notify"}, "notify_url"),
+    ({"notify_url": "https://shop.example.com/" + "x" * 240}, "notify_url"),
+    ({"time_expire": "2030-01-01 00:00:00"}, "time_expire"),
+    ({"time_expire": "2030-01-01T00:00:00.120+08:00"}, "time_expire"),
+    ({"time_expire": "2030-13-01T00:00:00+08:00"}, "time_expire"),
+    ({"time_expire": in_minutes(91 * 24 * 60)}, "time_expire"),
+    ({"amount": None}, "amount"),
+    ({"amount": 990}, "amount"),
+    ({"amount": {"currency": "CNY"}}, "amount/total"),
+    ({"amount": {"total": 9.9}}, "amount/total"),
+    ({"amount": {"total": True}}, "amount/total"),
+    ({"amount": {"total": "990"}}, "amount/total"),
+    ({"amount": {"total": -1}}, "amount/total"),
+    ({"amount": {"total": 2**63}}, "amount/total"),
+    ({"amount": {"total": 990, "currency": "USD"}}, "amount/currency"),
+    ({"payer": {"openid": "o" * 129}}, "payer/openid"),
+    ({"payer": {"openid": "o buyer"}}, "payer/openid"),
+    ({"limit_pay": []}, "limit_pay"),
+    ({"limit_pay": ["no_money"]}, "limit_pay/0"),
+    ({"support_fapiao": 1}, "support_fapiao"),
+    ({"settle_info": {"profit_sharing": "Y"}}, "settle_info/profit_sharing"),
+    ({"scene_info": {}}, "scene_info/payer_client_ip"),
+    ({"scene_info": {"payer_client_ip": "1.2.3"}}, "scene_info/payer_client_ip"),
+    (
+        {"scene_info": {"payer_client_ip": "1.2.3.4", "store_info": {"name": "x"}}},
+        "scene_info/store_info/id",
+    ),
+    ({"detail": {"goods_detail": []}}, "detail/goods_detail"),
+    ({"detail": {"goods_detail": [GOODS | {"quantity": 0}]}}, "detail/goods_detail/0/quantity"),
+    ({"detail": {"goods_detail": [GOODS | {"goods_name": "x" * 200}] * 60}}, "detail"),
+]
+
+
+@pytest.mark.parametrize(("changes", "field"), WRONG)
+async def test_a_wrong_field_is_refused_by_name(merchant, changes, field):
+    answer = await order(merchant, **changes)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["code"] == "PARAM_ERROR"
+    assert answer.json()["detail"]["field"] == f"/body/{field}"
+    assert answer.json()["detail"]["location"] == "body"
+    assert f"“/body/{field}”" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("at", ["", "amount", "payer", "scene_info"])
+async def test_unknown_fields_are_refused_at_every_depth(merchant, at):
+    body = merchant.order(scene_info={"payer_client_ip": "203.0.113.10"})
+    (body[at] if at else body)["surprise"] = 1
+    answer = await merchant.call("POST", f"{ORDERS}/jsapi", body)
+    assert answer.status_code == 400
+    assert answer.json()["detail"]["field"] == "/".join(filter(None, ["/body", at, "surprise"]))
+    assert answer.headers["Request-ID"].endswith("-270924358")
+
+
+@pytest.mark.parametrize("payer", [None, {}])
+async def test_jsapi_needs_an_openid(merchant, payer):
+    answer = await order(merchant, payer=payer)
+    assert answer.json()["message"] == "JSAPI支付必须传openid"
+    assert answer.headers["Request-ID"].endswith("-268501013")
+
+
+async def test_null_is_not_the_same_as_absent(merchant):
+    body = merchant.order() | {"attach": None}
+    answer = await merchant.call("POST", f"{ORDERS}/jsapi", body)
+    assert answer.json()["detail"]["issue"] == "值不能为null"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff{}",
+        b'{"mchid":"1","mchid":"2"}',
+        b'{"amount":NaN}',
+        b'{"a":' * 30_000,
+        b"[" * 100_000,
+        b'{"attach":"\\ud800"}',
+        b'{"\\ud800":1}',
+        b'{"amount":1e999}',
+        b'"text"',
+    ],
+)
+async def test_what_is_not_a_json_object_of_text_is_refused(merchant, body):
+    answer = await merchant.call("POST", f"{ORDERS}/jsapi", body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "PARAM_ERROR")
+
+
+async def test_every_documented_field_is_accepted_at_its_limits(merchant):
+    store = {"id": "0" * 32, "name": "店" * 256, "area_code": "440305", "address": "路" * 512}
+    scene = {"payer_client_ip": "2001:db8::1", "device_id": "d" * 32, "store_info": store}
+    await merchant.prepay(
+        merchant.order(
+            description="茶" * 127,
+            out_trade_no="S|_-*" + "x" * 27,
+            time_expire=in_minutes(30),
+            attach="备" * 128,
+            goods_tag="T" * 32,
+            limit_pay=["no_credit", "no_debit"],
+            support_fapiao=True,
+            amount={"total": 1},
+            detail={"cost_price": 990, "invoice_id": "i", "goods_detail": [GOODS]},
+            scene_info=scene,
+            settle_info={"profit_sharing": False},
+        )
+    )
+
+
+async def test_what_needs_a_special_permission_is_not_granted(merchant):
+    identity = {"type": "IDCARD", "number": "x", "name": "x"}
+    answer = await order(merchant, payer={"openid": "oBuyer", "identity": identity})
+    assert (answer.status_code, answer.json()["code"]) == (403, "NO_AUTH")
+
+
+async def test_an_appid_of_somebody_else_is_refused(merchant):
+    answer = await order(merchant, appid="wx0000000000000000")
+    assert (answer.status_code, answer.json()["code"]) == (400, "APPID_MCHID_NOT_MATCH")
+    assert answer.headers["Request-ID"].endswith("-268445527")
+
+
+@pytest.mark.parametrize("openid", ["oNobody", "oOfTheOtherApp"])
+async def test_an_openid_of_another_app_is_refused(merchant, openid):
+    other = merchant.official["appid"]
+    await merchant.control("oauth-code", appid=other, openid="oOfTheOtherApp")
+    answer = await order(merchant, payer={"openid": openid})
+    assert (answer.status_code, answer.json()["code"]) == (500, "OPENID_MISMATCH")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(PREPAY.fields)) | st.text(), JSON))
+def test_any_json_is_either_accepted_or_refused_with_a_field(body):
+    refusal = None
+    try:
+        read_body(json.dumps(body).encode(), PREPAY)
+    except RefusalError as error:
+        refusal = error
+    if refusal is not None:
+        assert refusal.code == "PARAM_ERROR"
+        assert refusal.detail["field"].startswith("/body")
+        assert refusal.answer().body
