@@ -167,6 +167,8 @@ def test_the_two_hooks_agree_about_what_is_unchosen() -> None:
     ]
     first, second = (table.group() for table in tables if table)
     assert first == second
+    paths = re.findall(r'"((?:pages|tests)[^"]*)"', first)
+    assert [path for path in paths if not (PROJECT / path).exists()] == []
 
 
 def test_the_next_steps_name_the_folder_and_a_command_that_exists(
