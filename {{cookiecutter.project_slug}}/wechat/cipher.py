@@ -1,6 +1,6 @@
 """Open what WeChat encrypts (AES-256-GCM), and seal or open single sensitive fields (RSA-OAEP).
 
-Follows pay.weixin.qq.com/doc/v3/merchant/4012071382 (resources) and 4013053257 (fields).
+Follows pay.weixin.qq.com/doc/v3/merchant/4012071382 (resources); for fields the official SDKs.
 """
 
 import base64

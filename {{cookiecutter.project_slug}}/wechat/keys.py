@@ -27,6 +27,7 @@ _PUBLIC = f"the WeChat Pay public key 微信支付公钥 (pub_key.pem; {_CLICK}�
 _CERTIFICATE = (
     f"a certificate 证书 (BEGIN CERTIFICATE, e.g. apiclient_cert.pem; {_CLICK}商户API证书)"
 )
+_LIKE_A_PATH = re.compile(r"^[./~]|\.(pem|key|crt|cer|der|p12|pfx|txt)$")  # no key looks so
 _LOADERS: tuple[Callable[[bytes], object], ...] = (
     lambda der: serialization.load_der_private_key(der, None),
     serialization.load_der_public_key,
@@ -115,7 +116,7 @@ def _read(text: str) -> bytes:
     if "-----BEGIN" not in name and len(name) < 500:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             return Path(name).expanduser().read_bytes()
-        if re.search(r"\.[A-Za-z0-9]{2,4}$", name):  # neither base64 nor a token ends like a file
+        if _LIKE_A_PATH.search(name):
             raise KeyMaterialError(f"the file {name!r} cannot be read")
     return text.encode("utf-8", "replace")
 

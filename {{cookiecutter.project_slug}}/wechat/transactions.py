@@ -65,7 +65,7 @@ async def prepay(client: Client, body: bytes | Mapping[str, Any]) -> str:
 
 
 async def query(client: Client, *, mchid: str, out_trade_no: str) -> "Transaction":
-    """Ask what became of our number (doc 4012791859); Refused ORDER_NOT_EXIST when unknown."""
+    """Ask what became of our number 商户订单号; Refused ORDER_NOT_EXIST when unknown."""
     path = f"/v3/pay/transactions/out-trade-no/{_in_path(out_trade_no)}"
     found = Transaction.parse(await client.get(path, {"mchid": mchid}))
     if found.out_trade_no != out_trade_no:
@@ -74,7 +74,7 @@ async def query(client: Client, *, mchid: str, out_trade_no: str) -> "Transactio
 
 
 async def query_by_id(client: Client, *, mchid: str, transaction_id: str) -> "Transaction":
-    """Ask what became of WeChat's number (doc 4012791858)."""
+    """Ask what became of WeChat's number 微信支付订单号; otherwise like query()."""
     if not re.fullmatch("[0-9A-Za-z]{1,32}", transaction_id):
         raise ValueError("transaction_id: 1 to 32 letters and digits")
     path = f"/v3/pay/transactions/id/{transaction_id}"
@@ -85,7 +85,7 @@ async def query_by_id(client: Client, *, mchid: str, transaction_id: str) -> "Tr
 
 
 async def close(client: Client, *, mchid: str, out_trade_no: str) -> None:
-    """Close an unpaid order (doc 4012556398); returns only on a verified 204.
+    """Close an unpaid order (doc/v3/merchant/4012556398); returns only on a verified 204.
 
     Raises Refused (ORDER_PAID: query it), TryAgain or RateLimited (the buyer is typing the
     password: nothing is closed), OutcomeUnknown (query it).
