@@ -14,7 +14,6 @@ WeChatError
 └── LoginRefused       api.weixin.qq.com answered with an errcode
 """
 
-# ruff: noqa: N818
 from typing import Any, Literal
 
 Action = Literal["login_again", "retry_later", "refused", "fix_settings"]

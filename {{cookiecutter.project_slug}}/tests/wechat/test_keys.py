@@ -95,8 +95,15 @@ def test_a_der_file_is_read(tmp_path: Path, rsa_keys: list[rsa.RSAPrivateKey]) -
 def test_a_path_that_does_not_exist_is_named() -> None:
     with pytest.raises(KeyMaterialError, match=r"'/etc/nothing/apiclient_key\.pem'"):
         keys.private_key("/etc/nothing/apiclient_key.pem")
-    with pytest.raises(KeyMaterialError, match="cannot be read"):
-        keys.public_key("C:\\keys\\new.pem")
+    for path in ("C:\\keys\\new.pem", "/run/secrets/missing", "~nobody/key", "./", "key.txt"):
+        with pytest.raises(KeyMaterialError, match="cannot be read"):
+            keys.public_key(path)
+
+
+def test_a_mistyped_secret_is_not_taken_for_a_path_and_repeated() -> None:
+    with pytest.raises(KeyMaterialError) as caught:
+        keys.apiv3_key("aSecretWithADot0123456789012.345")
+    assert "aSecret" not in str(caught.value)
 
 
 def test_the_wrong_kind_of_key_is_named(private: str, public: str, cert: str) -> None:
@@ -150,7 +157,6 @@ def test_a_short_rsa_key_is_named() -> None:
         "\udcff",
         "-----BEGIN X-----",
         "{}",
-        "~nobody/key",
     ],
 )
 def test_nonsense_is_a_clear_error(text: str) -> None:
