@@ -95,7 +95,7 @@ def test_a_der_file_is_read(tmp_path: Path, rsa_keys: list[rsa.RSAPrivateKey]) -
 def test_a_path_that_does_not_exist_is_named() -> None:
     with pytest.raises(KeyMaterialError, match=r"'/etc/nothing/apiclient_key\.pem'"):
         keys.private_key("/etc/nothing/apiclient_key.pem")
-    for path in ("C:\\keys\\new.pem", "/run/secrets/missing", "~nobody/key", "./", "key.txt"):
+    for path in ("C:\\keys\\new.pem", "/run/secrets/missing", "~no_such_user/key", "./", "key.txt"):
         with pytest.raises(KeyMaterialError, match="cannot be read"):
             keys.public_key(path)
 

@@ -1,6 +1,7 @@
 """Certificates come and go: one download for everybody, and no good message lost meanwhile."""
 
 import asyncio
+import gc
 from typing import Any
 
 import httpx
@@ -198,7 +199,9 @@ async def test_old_certificates_are_renewed_while_calls_go_on(world: Any) -> Non
     assert set(client.trust.certificates) == {OLD, NEW}
 
 
-async def test_a_failed_renewal_is_tried_again_after_a_minute(world: Any) -> None:
+async def test_a_failed_renewal_is_tried_again_after_a_minute(
+    world: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     station = Station(world, OLD)
     client = without_key(world, station)
     await client.get("/v3/x")
@@ -210,6 +213,9 @@ async def test_a_failed_renewal_is_tried_again_after_a_minute(world: Any) -> Non
         await settled()
         assert station.downloads == downloads
     assert "ReadTimeout" in str([exchange.error for exchange in world.exchanges])
+    client._download = None
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_one_waiter_that_leaves_does_not_stop_the_others(world: Any) -> None:
