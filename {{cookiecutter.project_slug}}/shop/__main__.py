@@ -57,7 +57,8 @@ def environment() -> Env:
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until SIGTERM; one process is one instance."""
-    from shop.app import build, create_app
+    from shop.app import build
+    from shop.web.server import create_app
 
     app = create_app(build(environment()), sweep=not args.no_sweep)
     app.run(args.host, args.port, single_process=True, motd=False, access_log=False)

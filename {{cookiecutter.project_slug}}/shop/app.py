@@ -1,16 +1,14 @@
-"""Build every object of the shop once, and hang the HTTP routes on them. Read this first.
+"""Build every object of the shop once. Read this first; web/server.py hangs the routes on them.
 
-A request goes web/ → checkout → a channel → wechat/; a notification comes web/notify → inbox →
-a channel → ledger. Nothing else moves money.
+A request goes web/ → ordering or checkout → a channel → wechat/; a notification comes
+web/notify → inbox → a channel → ledger. Nothing else moves money.
 """
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
-from sanic import HTTPResponse, Request, Sanic
 
 from shop import channels, database, log, settings
 from shop.checkout import Checkout
@@ -18,25 +16,14 @@ from shop.clock import Clock
 from shop.inbox import Inbox
 from shop.ledger import Ledger
 from shop.login import Login
+from shop.ordering import Ordering
 from shop.sessions import Sessions
 from shop.settings import Env, Settings
 from shop.sweep import Sweep
 from shop.truth import Truth
-from shop.web import admin, health, login, notify, openapi, orders, pages
-from shop.web.api import answer_failure
-from shop.work import Work, forever
+from shop.work import Work
 
-APIS = (orders.api, login.api, admin.api)
 DRAIN_SECONDS = 8
-CONFIG = {
-    "ACCESS_LOG": False,
-    "AUTO_EXTEND": False,
-    "FALLBACK_ERROR_FORMAT": "json",
-    "GRACEFUL_SHUTDOWN_TIMEOUT": 10,
-    "MOTD": False,
-    "REQUEST_MAX_SIZE": 2 * 1024 * 1024,
-    "RESPONSE_TIMEOUT": 30,
-}
 
 
 @dataclass
@@ -51,6 +38,7 @@ class Shop:
     ledger: Ledger
     truth: Truth
     inbox: Inbox
+    ordering: Ordering
     checkout: Checkout
     login: Login
     sessions: Sessions
@@ -106,45 +94,9 @@ def build(env: Env) -> Shop:
         ledger=ledger,
         truth=truth,
         inbox=inbox,
-        checkout=Checkout(found, ways, ledger, truth, clock, work),
+        ordering=Ordering(clock, found.order_ttl),
+        checkout=Checkout(found.trade_prefix, ways, ledger, truth, clock, work),
         login=Login(found, http, clock),
         sessions=Sessions(found.secret_key, secure=found.secure),
         sweep=Sweep(inbox, ledger, truth, clock),
     )
-
-
-def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[Any, Any]:
-    """Return the server; `sweep` runs the sweep inside it, every second."""
-    app: Sanic[Any, Any] = Sanic(name, configure_logging=False)
-    app.config.update({**CONFIG, "PROXIES_COUNT": shop.settings.proxies_count})
-    background: list[asyncio.Task[None]] = []
-
-    @app.before_server_start
-    async def start(_: object) -> None:
-        await shop.start()
-        if sweep:
-            background.append(asyncio.create_task(forever(shop.patrol, pause=1)))
-
-    @app.after_server_stop
-    async def stop(_: object) -> None:
-        for task in background:
-            task.cancel()
-        await shop.stop()
-
-    app.on_request(_begin)
-    app.on_response(_finish)
-    app.exception(Exception)(answer_failure)
-    for api in APIS:
-        api.attach(app, shop)
-    for part in (login, notify, pages, health):
-        part.attach(app, shop)
-    openapi.attach(app, APIS)
-    return app
-
-
-async def _begin(request: Request) -> None:
-    log.begin(request.headers.get("x-request-id", ""))
-
-
-async def _finish(_: Request, response: HTTPResponse) -> None:
-    response.headers["X-Request-ID"] = log.request_id.get()

@@ -1,19 +1,15 @@
-"""Place an order, start a payment, cancel: what a buyer can do."""
+"""Start a payment, go on with it, cancel: what a buyer can do with an order."""
 
-import hashlib
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 from tortoise.exceptions import IntegrityError
 from tortoise.expressions import F
 
 from shop import errors, log
-from shop.catalogue import products
 from shop.channels import (
     IDENTITY_OF_SCENE,
     AlreadyPaid,
@@ -26,48 +22,23 @@ from shop.channels import (
 from shop.clock import Clock
 from shop.ledger import Ledger
 from shop.models import Identity, Order, OrderItem, Payment
-from shop.settings import Settings
 from shop.truth import Truth
 from shop.work import Work, transaction
 
 LAST_CALL = timedelta(seconds=60)  # no new payment this near to the end of an order
 FIRST_LOOK = timedelta(seconds=5)
-MAX_TOTAL_FEN = 100_000_000
-
-
-class Line(NamedTuple):
-    """One line of a new order."""
-
-    sku: str
-    quantity: int
 
 
 @dataclass(frozen=True)
 class Checkout:
     """The verbs of the till; each is called as one unit of work."""
 
-    settings: Settings
+    trade_prefix: str
     channels: Mapping[str, Channel]
     ledger: Ledger
     truth: Truth
     clock: Clock
     work: Work
-
-    async def place(self, buyer_id: str, lines: Sequence[Line], key: str) -> tuple[Order, bool]:
-        """Place an order at the catalogue's prices; return it and whether it is new.
-
-        Raises BadRequest for an unknown sku, IdempotencyKeyReused for another body.
-        """
-        request_hash = hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
-        known = await Order.get_or_none(buyer_id=buyer_id, idempotency_key=key)
-        if known is None:
-            try:
-                return await self._insert(buyer_id, lines, key, request_hash), True
-            except IntegrityError:  # a twin of this request was faster
-                known = await Order.get(buyer_id=buyer_id, idempotency_key=key)
-        if known.request_hash != request_hash:
-            raise errors.IdempotencyKeyReused("this Idempotency-Key came with another order")
-        return known, False
 
     async def start_payment(
         self, order: Order, scene: str, channel: str | None = None
@@ -117,32 +88,6 @@ class Checkout:
         if live is not None:
             await self.truth.ask_politely(live)
 
-    async def _insert(
-        self, buyer_id: str, lines: Sequence[Line], key: str, request_hash: str
-    ) -> Order:
-        items = await _priced(lines)
-        total_fen = sum(item.quantity * item.price_fen for item in items)
-        if not 0 < total_fen <= MAX_TOTAL_FEN:
-            raise errors.BadRequest("the total is out of range", field="items")
-        now = self.clock.now()
-        async with transaction():
-            order = await Order.create(
-                order_no=f"{now:%y%m%d}{secrets.randbelow(10**10):010}",
-                buyer_id=buyer_id,
-                state="OPEN",
-                total_fen=total_fen,
-                idempotency_key=key,
-                request_hash=request_hash,
-                created_at=now,
-                expires_at=now + timedelta(seconds=self.settings.order_ttl),
-                due_at=now + timedelta(seconds=self.settings.order_ttl) + LAST_CALL,
-            )
-            for item in items:
-                item.order_id = order.id
-            await OrderItem.bulk_create(items)
-        log.info("order placed", order_no=order.order_no, total_fen=total_fen)
-        return order
-
     def _check_open(self, order: Order) -> None:
         if order.state in ("PAID", "REFUNDED"):
             raise errors.OrderPaid("the order is paid")
@@ -189,7 +134,7 @@ class Checkout:
                 await order.refresh_from_db()
                 payment = Payment(
                     order_id=order.id,
-                    out_trade_no=f"{self.settings.trade_prefix}{order.order_no}{order.payments_made:02}",
+                    out_trade_no=f"{self.trade_prefix}{order.order_no}{order.payments_made:02}",
                     channel=way.name,
                     scene=scene,
                     payer=payer,
@@ -243,23 +188,6 @@ class Checkout:
             ) from error
         else:
             await self.ledger.open_payment(payment, prepay, due_at=now + FIRST_LOOK)
-
-
-async def _priced(lines: Sequence[Line]) -> list[OrderItem]:
-    """Return the order's items at the catalogue's prices."""
-    catalogue = await products()
-    for n, line in enumerate(lines):
-        if line.sku not in catalogue:
-            raise errors.BadRequest("no such product", field=f"items[{n}].sku")
-    return [
-        OrderItem(
-            sku=line.sku,
-            name=catalogue[line.sku].name,
-            quantity=line.quantity,
-            price_fen=catalogue[line.sku].price_fen,
-        )
-        for line in lines
-    ]
 
 
 async def _description(order: Order) -> str:

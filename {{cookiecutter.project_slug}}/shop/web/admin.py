@@ -7,7 +7,6 @@ from tortoise.queryset import QuerySet
 from shop import errors
 from shop.models import Notification, Order, Payment
 from shop.web.api import Answer, Api, Call
-from shop.web.orders import payment_view, views
 from shop.web.shapes import (
     AdminNotification,
     AdminNotifications,
@@ -18,6 +17,7 @@ from shop.web.shapes import (
     Outcome,
     PaymentView,
 )
+from shop.web.views import payment_view, views
 
 api = Api()
 PAGE = 50

@@ -1,25 +1,23 @@
 """Products, orders and their payments."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from shop import errors
 from shop.catalogue import products
-from shop.checkout import Line
-from shop.models import Order, Payment
+from shop.models import Order
+from shop.ordering import Line
 from shop.web.api import Answer, Api, Call
 from shop.web.shapes import (
-    ItemView,
     NewOrder,
     NewPayment,
     Nothing,
     Orders,
     OrderView,
-    PaymentView,
     Products,
     ProductView,
     Started,
 )
+from shop.web.views import views
 
 api = Api()
 PAGE = 20
@@ -37,7 +35,7 @@ async def place_order(call: Call[NewOrder]) -> Answer:
     """Place an order; the same key and body again answer 200 with the same order."""
     key = call.idempotency_key()
     lines = [Line(item.sku, item.quantity) for item in call.body.items]
-    order, new = await call.shop.checkout.place(call.buyer_id, lines, key)
+    order, new = await call.shop.ordering.place(call.buyer_id, lines, key)
     return Answer(201 if new else 200, (await views([order]))[0])
 
 
@@ -90,38 +88,3 @@ async def own_order(call: Call[Any], order_no: str) -> Order:
     if order is None:
         raise errors.NotFound("no such order")
     return order
-
-
-async def views(orders: Sequence[Order]) -> list[OrderView]:
-    """Show orders with their items and payments: two queries, however many orders."""
-    await Order.fetch_for_list(list(orders), "items", "payments")
-    return [view(order) for order in orders]
-
-
-def view(order: Order) -> OrderView:
-    """Show an order whose items and payments are fetched."""
-    return OrderView(
-        order_no=order.order_no,
-        state=order.state,
-        total_fen=order.total_fen,
-        refunded_fen=order.refunded_fen,
-        refunding_fen=order.refunding_fen,
-        items=[ItemView(i.sku, i.name, i.quantity, i.price_fen) for i in order.items],
-        created_at=order.created_at,
-        expires_at=order.expires_at,
-        paid_at=order.paid_at,
-        payments=[payment_view(payment) for payment in order.payments],
-        refunds=[],
-    )
-
-
-def payment_view(payment: Payment) -> PaymentView:
-    """Show a payment to its buyer."""
-    return PaymentView(
-        payment.out_trade_no,
-        payment.channel,
-        payment.scene,
-        payment.state,
-        payment.transaction_id,
-        payment.paid_at,
-    )

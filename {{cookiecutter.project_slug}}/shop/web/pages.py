@@ -1,6 +1,5 @@
 """The H5 shop's files, and the file by which WeChat checks that a domain is yours."""
 
-import mimetypes
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +8,23 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import NotFound
 
 from shop.settings import ROOT
+from shop.web.api import SAFE
 
 if TYPE_CHECKING:
     from shop.app import Shop
 
 PAGES = ROOT / "pages"
 H5 = PAGES / "h5"
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".ico": "image/x-icon",
+}
 
 
 def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
@@ -36,7 +46,7 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
         return HTTPResponse(page, headers=headers, content_type="text/html; charset=utf-8")
 
     async def asset(_: Request, name: str) -> HTTPResponse:
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        kind = TYPES.get(Path(name).suffix, "application/octet-stream")
         return HTTPResponse(_file(H5, name), headers=headers, content_type=kind)
 
     async def verify(_: Request, token: str) -> HTTPResponse:
@@ -44,9 +54,11 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
         return HTTPResponse(body, content_type="text/plain")
 
     if H5.is_dir():
-        app.add_route(index, "/", name="page_index")
-        app.add_route(asset, "/h5/<name:str>", name="page_asset")
-    app.add_route(verify, r"/MP_verify_<token:([A-Za-z0-9]{1,64})>.txt", name="mp_verify")
+        app.add_route(index, "/", methods=SAFE, name="page_index")
+        app.add_route(asset, "/h5/<name:str>", methods=SAFE, name="page_asset")
+    app.add_route(
+        verify, r"/MP_verify_<token:([A-Za-z0-9]{1,64})>.txt", methods=SAFE, name="mp_verify"
+    )
 
 
 def _file(folder: Path, name: str) -> bytes:

@@ -27,11 +27,12 @@ ORDERS = "/v3/pay/transactions"
 
 
 @asynccontextmanager
-async def serve(app: Sanic) -> AsyncIterator[str]:
-    """Serve a Sanic app on a free port of this loop and give its URL."""
-    listener = socket.create_server(("127.0.0.1", 0))  # Sanic itself takes port=0 for 8000
+async def serve(app: Sanic, listener: socket.socket | None = None) -> AsyncIterator[str]:
+    """Serve a Sanic app on this loop, on a free port or a given socket, and give its URL."""
+    listener = listener or socket.create_server(("127.0.0.1", 0))  # port=0 means 8000 to Sanic
     server = await app.create_server(sock=listener, return_asyncio_server=True)
     await server.startup()
+    await server.before_start()
     port = listener.getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}"

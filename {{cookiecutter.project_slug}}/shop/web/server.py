@@ -1,0 +1,61 @@
+"""The server: every route, what happens around each request, start and stop."""
+
+import asyncio
+from typing import Any
+
+from sanic import Request, Sanic
+from sanic.response import BaseHTTPResponse
+
+from shop import log
+from shop.app import Shop
+from shop.web import admin, health, login, notify, openapi, orders, pages
+from shop.web.api import answer_failure
+from shop.work import forever
+
+APIS = (orders.api, login.api, admin.api)
+CONFIG = {
+    "ACCESS_LOG": False,
+    "AUTO_EXTEND": False,
+    "FALLBACK_ERROR_FORMAT": "json",
+    "GRACEFUL_SHUTDOWN_TIMEOUT": 10,
+    "MOTD": False,
+    "REQUEST_MAX_SIZE": 2 * 1024 * 1024,
+    "RESPONSE_TIMEOUT": 30,
+}
+
+
+def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[Any, Any]:
+    """Return the server; `sweep` runs the sweep inside it, every second."""
+    app: Sanic[Any, Any] = Sanic(name, configure_logging=False)
+    app.config.update({**CONFIG, "PROXIES_COUNT": shop.settings.proxies_count})
+    background: list[asyncio.Task[None]] = []
+
+    @app.before_server_start
+    async def start(_: object) -> None:
+        await shop.start()
+        if sweep:
+            background.append(asyncio.create_task(forever(shop.patrol, pause=1)))
+
+    @app.after_server_stop
+    async def stop(_: object) -> None:
+        for task in background:
+            task.cancel()
+        await shop.stop()
+
+    app.register_middleware(_begin, "request")
+    app.register_middleware(_finish, "response")
+    app.exception(Exception)(answer_failure)
+    for api in APIS:
+        api.attach(app, shop)
+    for part in (login, notify, pages, health):
+        part.attach(app, shop)
+    openapi.attach(app, APIS)
+    return app
+
+
+async def _begin(request: Request) -> None:
+    log.begin(request.headers.get("x-request-id", ""))
+
+
+async def _finish(_: Request, response: BaseHTTPResponse) -> None:
+    response.headers["X-Request-ID"] = log.request_id.get()
