@@ -1,6 +1,6 @@
 """The cashier: what WeChat's client does when a page or a mini program invokes payment 调起支付.
 
-doc/v3/merchant/4012791857 (JSAPI) and 4012791898 (mini program).
+doc/v3/merchant/4012365339 (JSAPI) and 4012365341 (mini program): what paySign covers.
 """
 
 import secrets

@@ -10,7 +10,7 @@ from .world import World
 
 
 def certificates(world: World, call: Call) -> Answer:
-    """Answer doc/v3/merchant/4012551764; a merchant of public-key mode has none: 404."""
+    """Answer the list (获取平台证书列表); a merchant of public-key mode has none: 404."""
     algorithm = call.query.get("algorithm_type", "RSA")
     if algorithm not in ("RSA", "SM2", "ALL"):
         at = "/query/algorithm_type"

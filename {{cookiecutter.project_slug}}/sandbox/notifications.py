@@ -1,6 +1,6 @@
 """Notifications 通知: sealed once, signed afresh for every sending, repeated on WeChat's ladder.
 
-doc/v3/merchant/4012791861: only 200 or 204 within five seconds counts, whatever the body says.
+doc/v3/merchant/4012071382: only 200 or 204 within five seconds counts, whatever the body says.
 """
 
 import asyncio

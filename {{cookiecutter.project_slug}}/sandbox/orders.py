@@ -33,7 +33,7 @@ def prepay(world: World, call: Call) -> Answer:
 
 
 def query(world: World, call: Call) -> Answer:
-    """Answer GET …/out-trade-no/{out_trade_no}?mchid= (doc/v3/merchant/4012525186)."""
+    """Answer GET …/out-trade-no/{out_trade_no}?mchid= (商户订单号查询): 200, the order object."""
     fields.OUT_TRADE_NO.check("/url/out_trade_no", call.path["out_trade_no"])
     _check_query(call)
     order = world.orders.get((call.mchid, call.path["out_trade_no"]))
@@ -41,7 +41,7 @@ def query(world: World, call: Call) -> Answer:
 
 
 def query_by_id(world: World, call: Call) -> Answer:
-    """Answer GET …/id/{transaction_id}?mchid= (doc/v3/merchant/4012525183)."""
+    """Answer GET …/id/{transaction_id}?mchid= (微信支付订单号查询): 200, the order object."""
     wanted = call.path["transaction_id"]
     fields.TRANSACTION_ID.check("/url/transaction_id", wanted)
     _check_query(call)

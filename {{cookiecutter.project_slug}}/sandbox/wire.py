@@ -55,7 +55,7 @@ class RefusalError(Exception):
         self.explanation = explanation or str(self)
 
     def answer(self) -> Answer:
-        """Turn into the error body of doc/v3/merchant/4012070747: code, message, detail."""
+        """Turn into WeChat's error body: code, message, detail."""
         body: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.detail is not None:
             body["detail"] = self.detail

@@ -126,7 +126,8 @@ function answerFaults(menu) {
 }
 
 function showFaults(menu) {
-  if (!menu.answers || JSON.stringify(menu) === shown.faults || $('faults').contains(document.activeElement)) return;
+  const choosing = document.activeElement.tagName === 'SELECT';
+  if (!menu.answers || choosing || JSON.stringify(menu) === shown.faults) return;
   shown.faults = JSON.stringify(menu);
   const rows = Object.entries(MENU).map(([key, [label, values]]) => {
     const changed = menu[key] !== values[0];
