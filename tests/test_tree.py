@@ -98,8 +98,8 @@ def test_a_channel_decides_nothing_and_writes_no_row() -> None:
     assert offences((*others, "shop.web.", "shop.app.", "sanic."), of=("shop.channels.",)) == []
 
 
-def test_only_the_app_and_the_web_itself_import_the_web() -> None:
-    assert offences(("shop.web.",), but=("shop.web.", "shop.app")) == []
+def test_only_the_app_the_command_line_and_the_web_itself_import_the_web() -> None:
+    assert offences(("shop.web.",), but=("shop.web.", "shop.app", "shop.__main__")) == []
 
 
 def test_read_it_in_eight_files_of_a_thousand_lines_together() -> None:
