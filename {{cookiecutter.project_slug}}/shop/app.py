@@ -50,12 +50,9 @@ class Shop:
         await self.synchronise()
 
     async def synchronise(self) -> None:
-        """In sandbox mode take over its clock; every answer of the sandbox carries it."""
+        """In sandbox mode take over the sandbox's virtual time."""
         if self.settings.sandbox_url:
-            try:
-                await self.http.get(f"{self.settings.sandbox_url}/_sandbox/clock")
-            except httpx.HTTPError as error:
-                log.warning("the sandbox does not answer", why=str(error))
+            await self.clock.ask(self.http, self.settings.sandbox_url)
 
     async def patrol(self) -> None:
         """Sweep once, as a unit of work."""

@@ -9,19 +9,12 @@ from typing import Any
 from tortoise.exceptions import IntegrityError
 from tortoise.expressions import F
 
+from shop import channels as ch
 from shop import errors, log
-from shop.channels import (
-    IDENTITY_OF_SCENE,
-    AlreadyPaid,
-    Busy,
-    Channel,
-    NumberClosed,
-    Refused,
-    Unknown,
-)
 from shop.clock import Clock
 from shop.ledger import Ledger
-from shop.models import Identity, Order, OrderItem, Payment
+from shop.models import Identity, Order, Payment
+from shop.ordering import describe
 from shop.truth import Truth
 from shop.work import Work, transaction
 
@@ -34,7 +27,7 @@ class Checkout:
     """The verbs of the till; each is called as one unit of work."""
 
     trade_prefix: str
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, ch.Channel]
     ledger: Ledger
     truth: Truth
     clock: Clock
@@ -104,14 +97,14 @@ class Checkout:
         if payment.state != "OPEN":
             raise errors.PaymentInProgress("the payment was closed meanwhile", retry_after=1)
 
-    def _channel_for(self, scene: str, channel: str | None) -> Channel:
+    def _channel_for(self, scene: str, channel: str | None) -> ch.Channel:
         for way in self.channels.values():
             if scene in way.scenes and channel in (None, way.name):
                 return way
         raise errors.SceneOff(f"{scene} is not offered here")
 
-    async def _payer(self, order: Order, scene: str, way: Channel) -> str:
-        kind = IDENTITY_OF_SCENE.get(scene)
+    async def _payer(self, order: Order, scene: str, way: ch.Channel) -> str:
+        kind = ch.IDENTITY_OF_SCENE.get(scene)
         if kind is None:
             return ""
         identity = await Identity.get_or_none(buyer_id=order.buyer_id, appid=way.scenes[scene])
@@ -121,11 +114,11 @@ class Checkout:
         return identity.openid
 
     async def _new_payment(
-        self, order: Order, scene: str, payer: str, way: Channel
+        self, order: Order, scene: str, payer: str, way: ch.Channel
     ) -> Payment | None:
         """Write a payment down, with the request word for word; None when a twin was faster."""
         now = self.clock.now()
-        description = await _description(order)
+        description = await describe(order)
         try:
             async with transaction():
                 counted = Order.filter(id=order.id, state="OPEN")
@@ -173,25 +166,18 @@ class Checkout:
         await Payment.filter(id=payment.id).update(sent_at=now)
         try:
             prepay = await way.prepay([payment])
-        except (AlreadyPaid, NumberClosed) as error:
+        except (ch.AlreadyPaid, ch.NumberClosed) as error:
             log.alarm("prepay of our number refused", number=payment.out_trade_no, code=error.code)
             await self.truth.ask(payment, "prepay refused")
-        except Busy as error:
+        except ch.Busy as error:
             raise errors.TooManyRequests("WeChat asks us to wait", retry_after=5) from error
-        except Refused as error:
+        except ch.Refused as error:
             raise errors.WeChatRefused(
                 str(error), wechat_code=error.code, wechat_request_id=error.request_id
             ) from error
-        except Unknown as error:
+        except ch.Unknown as error:
             raise errors.OutcomeUnknown(
                 "WeChat did not answer, call again", retry_after=2
             ) from error
         else:
             await self.ledger.open_payment(payment, prepay, due_at=now + FIRST_LOOK)
-
-
-async def _description(order: Order) -> str:
-    """Return what the payer reads on the bill, at most 127 characters."""
-    names = await OrderItem.filter(order_id=order.id).order_by("id").values_list("name", flat=True)
-    more = f" 等{len(names)}件" if len(names) > 1 else ""
-    return f"{str(names[0])[: 127 - len(more)]}{more}"

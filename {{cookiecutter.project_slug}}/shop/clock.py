@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from shop import log
+
 
 class Clock:
     """Tell the business time; signatures and session tokens use the real time instead."""
@@ -26,3 +28,10 @@ class Clock:
         offset = answer.headers.get("X-Sandbox-Offset", "")
         if offset.lstrip("-").isdigit():
             self.offset_seconds = int(offset)
+
+    async def ask(self, http: httpx.AsyncClient, sandbox_url: str) -> None:
+        """Ask the sandbox for its offset, through `http` and so through `follow`."""
+        try:
+            await http.get(f"{sandbox_url}/_sandbox/clock")
+        except httpx.HTTPError as error:
+            log.warning("the sandbox does not answer", why=str(error))

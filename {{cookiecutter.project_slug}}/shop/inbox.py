@@ -8,8 +8,9 @@ from tortoise.exceptions import IntegrityError
 from shop import log
 from shop.channels import Channel, Unreadable
 from shop.clock import Clock
-from shop.ledger import FINAL_OUTCOMES, Ledger, Source, Verdict
+from shop.ledger import Ledger
 from shop.models import Notification
+from shop.source import FINAL, Source, Verdict
 
 LEASE = timedelta(seconds=60)
 
@@ -28,7 +29,7 @@ class Inbox:
         """Prove, store and record one notification; raises NotProved and stores nothing then."""
         key = await self._channels[channel].verify(headers, body)
         inbox = await self._store(channel, kind, key, headers, body)
-        if inbox.outcome in FINAL_OUTCOMES:
+        if inbox.outcome in FINAL:
             return Verdict(inbox.outcome, inbox.reason)
         return await self.finish(inbox)
 
@@ -39,9 +40,9 @@ class Inbox:
             trade = self._channels[inbox.channel].read(inbox.kind, inbox.body)
         except Unreadable as error:
             log.alarm("undecryptable notification: APIv3 key?", id=inbox.id, reason=str(error))
-            return await self._ledger.conclude(source, Verdict("UNDECRYPTABLE", str(error)), None)
+            return await source.conclude(Verdict("UNDECRYPTABLE", str(error)), None)
         if trade is None:
-            return await self._ledger.conclude(source, Verdict("IGNORED", "another product"), None)
+            return await source.conclude(Verdict("IGNORED", "another product"), None)
         return await self._ledger.record(inbox.channel, trade, source)
 
     async def _store(

@@ -3,7 +3,6 @@
 Everything that proves something about money, a notification or a query, passes `record`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +11,8 @@ from tortoise.exceptions import IntegrityError
 from shop import log
 from shop.channels import Trade
 from shop.clock import Clock
-from shop.models import Event, Notification, Order, Payment, Transition
+from shop.models import Event, Order, Payment, Transition
+from shop.source import Source, Verdict
 from shop.work import transaction
 
 #: from -> to; anything else is refused and logged
@@ -29,23 +29,6 @@ ORDER_MOVES: dict[str, set[str]] = {
     "CLOSED": set(),
     "PAID": set(),
 }
-FINAL_OUTCOMES = ("APPLIED", "DUPLICATE", "REFUSED", "IGNORED")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a truth: APPLIED, DUPLICATE, REFUSED, UNMATCHED … and why."""
-
-    outcome: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a truth came from: its words in the history, and the inbox row to conclude."""
-
-    cause: str
-    inbox: Notification | None = None
 
 
 def mismatch(payment: Payment, trade: Trade) -> str:
@@ -70,32 +53,30 @@ class Ledger:
         """Let a proved Trade move its payment, at most once."""
         payment = await Payment.get_or_none(out_trade_no=trade.out_trade_no, channel=channel)
         if payment is None:
-            log.alarm("unmatched", out_trade_no=trade.out_trade_no, cause=source.cause)
-            return await self.conclude(source, Verdict("UNMATCHED", "unknown number"), trade)
-        log.info(
-            "trade", out_trade_no=trade.out_trade_no, said=trade.said, cause=source.cause,
-            prepay_request_id=payment.request_id,
-        )  # fmt: skip
+            log.alarm("unmatched", number=trade.out_trade_no, cause=source.cause)
+            return await source.conclude(Verdict("UNMATCHED", "unknown number"), trade)
+        origin = {"number": payment.out_trade_no, "prepay_request_id": payment.request_id}
+        log.info("trade", said=trade.said, cause=source.cause, **origin)
         if trade.state == "PAID":
-            wrong = mismatch(payment, trade)
-            return await (self._refuse if wrong else self._pay)(payment, trade, source, wrong)
+            if wrong := mismatch(payment, trade):
+                return await self._refuse(payment, trade, source, wrong)
+            return await self._pay(payment, trade, source)
         if source.inbox:
             return await self._refuse(payment, trade, source, "trade_state")
         if trade.state == "CLOSED":
             await self.close_payment(payment, source.cause)
         return Verdict("APPLIED")
 
-    async def _pay(self, payment: Payment, trade: Trade, source: Source, _: str) -> Verdict:
+    async def _pay(self, payment: Payment, trade: Trade, source: Source) -> Verdict:
         while payment.state != "PAID":
             try:
                 if await self._pay_once(payment, trade, source):
                     return Verdict("APPLIED")
             except IntegrityError:
-                wrong = "transaction_id of another payment"
-                return await self._refuse(payment, trade, source, wrong)
+                return await self._refuse(payment, trade, source, "transaction_id is known")
             await payment.refresh_from_db()  # moved by somebody between our read and our write
         if trade.transaction_id == payment.transaction_id:
-            return await self.conclude(source, Verdict("DUPLICATE"), trade)
+            return await source.conclude(Verdict("DUPLICATE"), trade)
         return await self._refuse(payment, trade, source, "second transaction")
 
     async def _pay_once(self, payment: Payment, trade: Trade, source: Source) -> bool:
@@ -105,7 +86,7 @@ class Ledger:
             if not await self._move(payment, "PAID", source.cause, live=None, due_at=None, **proof):
                 return False
             await self._pay_order(payment, source.cause, paid_at)
-            await self.conclude(source, Verdict("APPLIED"), trade)
+            await source.conclude(Verdict("APPLIED"), trade)
         return True
 
     async def _pay_order(self, payment: Payment, cause: str, paid_at: datetime) -> None:
@@ -118,29 +99,18 @@ class Ledger:
                 await live.update(due_at=self._clock.now())
                 return
             await order.refresh_from_db()
-        log.alarm("paid twice or too late", out_trade_no=payment.out_trade_no, order=order.order_no)
+        log.alarm("paid twice or too late", number=payment.out_trade_no, order_no=order.order_no)
 
     async def _refuse(self, payment: Payment, trade: Trade, source: Source, reason: str) -> Verdict:
         """Refuse a truth that does not fit our row: only a query's holds the payment."""
+        fen = {"fen": trade.total_fen, "expected_fen": payment.total_fen}
         log.alarm(
-            "trade refused", out_trade_no=trade.out_trade_no, reason=reason, cause=source.cause,
-            said=trade.said, fen=trade.total_fen, expected_fen=payment.total_fen,
-        )  # fmt: skip
+            "trade refused", number=payment.out_trade_no, reason=reason, said=trade.said, **fen
+        )
         if source.inbox is None and "HELD" in PAYMENT_MOVES[payment.state]:
             async with transaction():
                 await self._move(payment, "HELD", f"{source.cause}: {reason}", due_at=None)
-        return await self.conclude(source, Verdict("REFUSED", reason), trade)
-
-    async def conclude(self, source: Source, verdict: Verdict, trade: Trade | None) -> Verdict:
-        """Store what became of a notification, in the transaction that is open, if any."""
-        if source.inbox is not None:
-            values: dict[str, Any] = {"outcome": verdict.outcome, "reason": verdict.reason}
-            if trade is not None:
-                values["out_trade_no"] = trade.out_trade_no
-            if verdict.outcome in FINAL_OUTCOMES:
-                values["due_at"] = None
-            await Notification.filter(id=source.inbox.id).update(**values)
-        return verdict
+        return await source.conclude(Verdict("REFUSED", reason), trade)
 
     async def open_payment(
         self, payment: Payment, prepay: dict[str, str], *, due_at: datetime

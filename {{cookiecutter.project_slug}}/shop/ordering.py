@@ -93,3 +93,10 @@ async def _priced(lines: Sequence[Line]) -> list[OrderItem]:
         )
         for line in lines
     ]
+
+
+async def describe(order: Order) -> str:
+    """Return what the payer reads on the bill, at most 127 characters."""
+    names = await OrderItem.filter(order_id=order.id).order_by("id").values_list("name", flat=True)
+    more = f" 等{len(names)}件" if len(names) > 1 else ""
+    return f"{str(names[0])[: 127 - len(more)]}{more}"

@@ -8,8 +8,9 @@ from tortoise.expressions import Q
 from shop import log
 from shop.channels import Busy, Channel, ChannelError, NoSuchTrade
 from shop.clock import Clock
-from shop.ledger import Ledger, Source
+from shop.ledger import Ledger
 from shop.models import Payment
+from shop.source import Source
 
 FORGOTTEN = timedelta(minutes=5)  # after the last send, "no such number" means it never came
 POLITE = timedelta(seconds=3)

@@ -1,9 +1,10 @@
-"""Read fields out of WeChat's JSON; every function raises MalformedAnswer naming the field."""
+"""Read the fields of WeChat's JSON (MalformedAnswer), check those that we send (ValueError)."""
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import MalformedAnswer
 
@@ -63,3 +64,20 @@ def time(data: Mapping[str, Any], name: str) -> datetime | None:
         return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise MalformedAnswer(name, f"{text[:40]!r} is not an RFC 3339 time") from None
+
+
+def text(name: str, value: str, longest: int) -> str:
+    """Return a string that we send; raise ValueError when it is blank or too long."""
+    if not isinstance(value, str) or not value.strip() or len(value) > longest:
+        raise ValueError(f"{name}: 1 to {longest} characters, not blank")
+    return value
+
+
+def url(name: str, value: str) -> str:
+    """Return an address that WeChat will call; raise ValueError when it would refuse it."""
+    parts = urlsplit(text(name, value, 255))
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError(f"{name}: an absolute https URL")
+    if "?" in value or "#" in value:
+        raise ValueError(f"{name}: without query string and fragment")
+    return value

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from . import fields
 from .client import Client
@@ -40,17 +40,17 @@ def jsapi_order(
     if time_expire.tzinfo is None:
         raise ValueError("time_expire: a datetime with a time zone")
     order: dict[str, Any] = {
-        "appid": _text("appid", appid, 32),
-        "mchid": _text("mchid", mchid, 32),
-        "description": _text("description", description, 127),
+        "appid": fields.text("appid", appid, 32),
+        "mchid": fields.text("mchid", mchid, 32),
+        "description": fields.text("description", description, 127),
         "out_trade_no": _number(out_trade_no),
         "time_expire": time_expire.astimezone(BEIJING).isoformat(timespec="seconds"),
-        "notify_url": _url(notify_url),
+        "notify_url": fields.url("notify_url", notify_url),
         "amount": {"total": total_fen, "currency": "CNY"},
-        "payer": {"openid": _text("openid", openid, 128)},
+        "payer": {"openid": fields.text("openid", openid, 128)},
     }
     if attach is not None:
-        order["attach"] = _text("attach", attach, 128)
+        order["attach"] = fields.text("attach", attach, 128)
     return order
 
 
@@ -146,12 +146,6 @@ class Transaction:
         return found
 
 
-def _text(name: str, value: str, longest: int) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > longest:
-        raise ValueError(f"{name}: 1 to {longest} characters, not blank")
-    return value
-
-
 def _number(value: str) -> str:
     if not isinstance(value, str) or not re.fullmatch(_OUT_TRADE_NO, value):
         raise ValueError("out_trade_no: 6 to 32 of digits, letters, _ - | *")
@@ -160,12 +154,3 @@ def _number(value: str) -> str:
 
 def _in_path(out_trade_no: str) -> str:
     return quote(_number(out_trade_no), safe="*@")  # as every HTTP library sends it
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(_text("notify_url", value, 255))
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("notify_url: an absolute https URL")
-    if "?" in value or "#" in value:
-        raise ValueError("notify_url: without query string and fragment")
-    return value

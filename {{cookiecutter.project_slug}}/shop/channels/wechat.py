@@ -6,15 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from shop.channels import (
-    IDENTITY_OF_SCENE,
-    Finding,
-    NotProved,
-    Parts,
-    Prepared,
-    Trade,
-    Unreadable,
-)
+from shop import channels as ch
 from shop.channels._merchant import client_for, examine, translated
 from shop.clock import Clock
 from shop.models import Order, Payment
@@ -40,12 +32,12 @@ class WeChat:
     notifications: Mapping[str, str] = {PATH: "payment"}
 
     def __init__(self, settings: Settings, client: Client) -> None:
-        apps, wanted = settings.apps, IDENTITY_OF_SCENE.items()
+        apps, wanted = settings.apps, ch.IDENTITY_OF_SCENE.items()
         self.scenes = {scene: apps[kind].appid for scene, kind in wanted if kind in apps}
         self.client = client
         self._notify_url = settings.public_url + PATH
 
-    def prepare(self, payment: Payment, order: Order, description: str) -> Prepared:
+    def prepare(self, payment: Payment, order: Order, description: str) -> ch.Prepared:
         """Build the body of POST /v3/pay/transactions/jsapi 下单."""
         parties = {"mchid": self.client.merchant.mchid, "appid": self.scenes[payment.scene]}
         body = transactions.jsapi_order(
@@ -57,7 +49,7 @@ class WeChat:
             notify_url=self._notify_url,
             time_expire=order.expires_at,
         )
-        return Prepared(json.dumps(body, ensure_ascii=False, separators=(",", ":")), parties)
+        return ch.Prepared(json.dumps(body, ensure_ascii=False, separators=(",", ":")), parties)
 
     def lasts(self, payment: Payment) -> int:
         """Return for how many seconds a prepay_id opens the cashier."""
@@ -76,7 +68,7 @@ class WeChat:
         fields = invoke.bridge(merchant, appid, prepay_id, timestamp=now, nonce=nonce)
         return {"invoke": fields}
 
-    async def query(self, payment: Payment) -> Trade:
+    async def query(self, payment: Payment) -> ch.Trade:
         """Ask by our own number 查单."""
         with translated():
             mchid, number = payment.parties["mchid"], payment.out_trade_no
@@ -93,13 +85,13 @@ class WeChat:
         try:
             await notify.verify(self.client, headers, body)
         except errors.SignatureInvalid as error:
-            raise NotProved(str(error), code=error.reason) from error
+            raise ch.NotProved(str(error), code=error.reason) from error
         try:
             return notify.parse(body).id
         except errors.MalformedAnswer:
             return hashlib.sha256(body).hexdigest()
 
-    def read(self, kind: str, body: bytes) -> Trade | None:
+    def read(self, kind: str, body: bytes) -> ch.Trade | None:
         """Decrypt a proved notification; None when it is about another product."""
         try:
             envelope = notify.parse(body)
@@ -107,7 +99,7 @@ class WeChat:
                 return None
             return trade(notify.open_payment(self.client.merchant.apiv3_key, envelope))
         except (errors.DecryptFailed, errors.MalformedAnswer) as error:
-            raise Unreadable(str(error)) from error
+            raise ch.Unreadable(str(error)) from error
 
     def received(self) -> tuple[int, str, str]:
         """Say 204: nothing else is needed, anything but 200 and 204 counts as failed."""
@@ -117,21 +109,21 @@ class WeChat:
         """Say FAIL, so that it comes again."""
         return "application/json", json.dumps({"code": "FAIL", "message": message})
 
-    async def examine(self) -> list[Finding]:
+    async def examine(self) -> list[ch.Finding]:
         """Say what is offered and where notifications go, and let WeChat check the keys."""
         scenes = ", ".join(self.scenes) or "none"
         return [
-            Finding(
+            ch.Finding(
                 bool(self.scenes), f"scenes: {scenes}", "set SHOP_MINIPROGRAM_APPID and _SECRET"
             ),
-            Finding(True, f"notify_url: {self._notify_url}"),
+            ch.Finding(True, f"notify_url: {self._notify_url}"),
             *await examine(self.client),
         ]
 
 
-def trade(transaction: transactions.Transaction) -> Trade:
+def trade(transaction: transactions.Transaction) -> ch.Trade:
     """Translate their order object; any state we do not know leaves the payment open."""
-    return Trade(
+    return ch.Trade(
         out_trade_no=transaction.out_trade_no,
         state=STATES.get(transaction.trade_state, "OPEN"),
         said=transaction.trade_state,
@@ -143,7 +135,7 @@ def trade(transaction: transactions.Transaction) -> Trade:
     )
 
 
-def build(parts: Parts) -> WeChat | None:
+def build(parts: ch.Parts) -> WeChat | None:
     """Build the channel; what is wrong with its settings is noted in `parts.env`."""
     client = client_for(parts)
     return WeChat(parts.settings, client) if client else None
