@@ -21,18 +21,18 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9000)
     options = parser.parse_args()
     logging.getLogger("sanic.root").setLevel(logging.ERROR)
-    listener = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        listener.bind((options.host, options.port))
+        listener = socket.create_server((options.host, options.port), family=family)
     except OSError as error:
         sys.exit(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
     app = create_app()
 
     @app.after_server_start
     async def announce(*_: object) -> None:
-        host, port = listener.getsockname()[:2]
-        print(f"sandbox http://{host}:{port}", *RELAXATIONS, sep="\n", flush=True)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"sandbox http://{host}:{listener.getsockname()[1]}", *RELAXATIONS, sep="\n")
+        sys.stdout.flush()
 
     app.run(sock=listener, single_process=True, motd=False, access_log=False)
 

@@ -63,8 +63,9 @@ async def sns(
 def read_call(request: Request, path: dict[str, str]) -> Call:
     """Take from the framework what the protocol needs, the target in the bytes of the wire."""
     query = dict(request.get_query_args(keep_blank_values=True))
+    headers = {name.lower(): _clean(value) for name, value in request.headers.items()}
     target = request.raw_url.decode(errors="replace")
-    return Call(request.method, target, request.headers, request.body, path, query)
+    return Call(request.method, target, headers, request.body, path, query)
 
 
 def write_log(world: World, call: Call, answer: Answer) -> None:
@@ -124,6 +125,11 @@ async def _deliver(
     if cut:
         _cut(request)
     return HTTPResponse(answer.body, answer.status or 500, answer.headers)
+
+
+def _clean(text: str) -> str:
+    """Undo the surrogates that the framework makes of bytes that are not UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _cut(request: Request) -> None:

@@ -8,6 +8,7 @@ import heapq
 import itertools
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from .clock import Clock, rfc3339
-from .faults import Faults
+from .faults import Faults, NotificationFault
 from .keys import Keys, Signer
 from .log import Log
 from .sealing import seal, signature_headers
@@ -31,13 +32,12 @@ REVERSE_WAIT = 60
 
 @dataclass
 class Notification:
-    """One notification: id and body never change, `delivery` is what the fault menu wanted."""
+    """One notification: its id and body never change."""
 
     order: "Order"
     url: str
     body: bytes
-    delivery: str | int
-    signature: str
+    received: bool = False
 
 
 @dataclass(order=True)
@@ -80,15 +80,13 @@ class Outbox:
             "resource": resource | {"original_type": "transaction"},
         }
         url = str(order.body["notify_url"])
-        made = Notification(order, url, compact(envelope), fault.delivery, fault.signature)
-        self._dispatch(made)
+        made = Notification(order, url, compact(envelope))
+        self._dispatch(made, fault)
         return made
 
     def repeat(self, notification: Notification) -> None:
         """Send the same notification again, by the fault menu of now."""
-        fault = self._faults.for_notification()
-        notification.delivery, notification.signature = fault.delivery, fault.signature
-        self._dispatch(notification)
+        self._dispatch(notification, self._faults.for_notification())
 
     def wake(self) -> None:
         """Look at the clock again."""
@@ -102,14 +100,14 @@ class Outbox:
         if self._http:
             await self._http.aclose()
 
-    def _dispatch(self, made: Notification) -> None:
-        first = Sending(self._clock.now(), next(self._count), made, made.signature)
-        match made.delivery:
+    def _dispatch(self, made: Notification, fault: NotificationFault) -> None:
+        first = Sending(self._clock.now(), next(self._count), made, fault.signature)
+        match fault.delivery:
             case "drop":
-                return
+                self._write_log(made, {}, "", (None, {}, b""), "dropped: it was never sent")
             case "duplicate":
                 self._push(first)
-                self._push(Sending(first.due, next(self._count), made, made.signature))
+                self._push(Sending(first.due, next(self._count), made, fault.signature))
             case "reverse" if self._held in self._queue:
                 self._queue.remove(self._held)
                 heapq.heapify(self._queue)
@@ -147,18 +145,18 @@ class Outbox:
             await self._send(sending)
 
     async def _send(self, sending: Sending) -> None:
-        order = sending.notification.order
-        if sending.step and order.notified:
-            return
+        made = sending.notification
+        if sending.step:
+            if made.received:
+                return
+            sending.signature = self._faults.for_notification().signature
         async with self._places:
             counted = await self._post(sending)
         if counted:
-            order.notified = True
+            made.received = made.order.notified = True
         elif sending.step < len(LADDER):
             due = sending.due + LADDER[sending.step]
-            step = sending.step + 1
-            fault = self._faults.for_notification().signature
-            self._push(Sending(due, next(self._count), sending.notification, fault, step))
+            self._push(Sending(due, next(self._count), made, "good", sending.step + 1))
 
     async def _post(self, sending: Sending) -> bool:
         made = sending.notification
@@ -174,16 +172,28 @@ class Outbox:
         if time.monotonic() - started > DEADLINE:
             problem = f"the answer took longer than {DEADLINE} s"
         counted = not problem and status in (200, 204)
+        verdict = self._verdict(sending, counted, problem or f"answered {status}")
+        self._write_log(made, headers, message, (status, answered, body), verdict)
+        return counted
+
+    def _write_log(
+        self,
+        made: Notification,
+        headers: dict[str, str],
+        message: str,
+        answer: tuple[int | None, Mapping[str, str], bytes],
+        verdict: str,
+    ) -> None:
+        request = (headers, made.body)
         self._log.add(
             "notification",
             "POST",
             made.url,
-            request=(headers, made.body),
-            answer=(status, answered, body),
+            request=request,
+            answer=answer,
             signed_message=message,
-            verdict=self._verdict(sending, counted, problem or f"answered {status}"),
+            verdict=verdict,
         )
-        return counted
 
     def _verdict(self, sending: Sending, counted: bool, outcome: str) -> str:
         signed = "" if sending.signature == "good" else f" (signature fault: {sending.signature})"

@@ -135,6 +135,13 @@ async def test_what_is_not_a_json_object_of_text_is_refused(merchant, body):
     assert (answer.status_code, answer.json()["code"]) == (400, "PARAM_ERROR")
 
 
+async def test_a_key_that_comes_twice_is_not_guessed_at(merchant):
+    body = json.dumps(merchant.order()).encode()
+    twice = body[:-1] + b', "amount": {"total": 1}}'
+    answer = await merchant.call("POST", f"{ORDERS}/jsapi", twice)
+    assert answer.json()["detail"]["issue"] == "请求体不是合法的JSON"
+
+
 async def test_every_documented_field_is_accepted_at_its_limits(merchant):
     store = {"id": "0" * 32, "name": "店" * 256, "area_code": "440305", "address": "路" * 512}
     scene = {"payer_client_ip": "2001:db8::1", "device_id": "d" * 32, "store_info": store}

@@ -1,5 +1,6 @@
 """What the gate refuses before any call, in WeChat's order and words."""
 
+import asyncio
 import base64
 
 import pytest
@@ -136,3 +137,21 @@ async def test_a_body_that_is_not_declared_as_json_is_refused(merchant):
 async def test_unknown_paths_and_methods_are_answered_empty(merchant, method, path, status):
     answer = await merchant.call(method, path)
     assert (answer.status_code, answer.content) == (status, b"")
+
+
+async def test_bytes_that_are_not_text_break_neither_the_gate_nor_the_log(merchant, sandbox_url):
+    host, port = sandbox_url.removeprefix("http://").split(":")
+    header = (
+        merchant.authorization("GET", CERTIFICATES)
+        .encode()
+        .replace(b'nonce_str="', b'nonce_str="\xff')
+    )
+    for target in (b"/v3/certificates", b"/v3/pay/transactions/id/\xff%FF%ZZ?mchid=\xff"):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        lines = [b"GET " + target + b" HTTP/1.1", b"Host: x", b"Accept: */*", b"User-Agent: \xff"]
+        lines += [b"Connection: close", b"Authorization: " + header, b"", b""]
+        writer.write(b"\r\n".join(lines))
+        status = (await reader.read()).split(b" ")[1]
+        assert status in (b"400", b"401")
+        writer.close()
+    assert (await merchant.http.get("/_sandbox/log")).status_code == 200

@@ -84,8 +84,10 @@ async def test_codes_of_one_kind_do_not_work_for_the_other(merchant):
     login, oauth = (await login_code(merchant))["code"], (await oauth_code(merchant))["code"]
     assert (await code2session(merchant, oauth))["errcode"] == 40029
     assert (await exchange(merchant, login))["errcode"] == 40029
-    swapped = {key: merchant.official[key] for key in ("appid", "secret")}
-    assert (await code2session(merchant, login, **swapped))["errcode"] == 40029
+    official = {key: merchant.official[key] for key in ("appid", "secret")}
+    assert (await code2session(merchant, oauth, **official))["errcode"] == 40029
+    mini = {key: merchant.mini[key] for key in ("appid", "secret")}
+    assert (await exchange(merchant, login, **mini))["errcode"] == 40029
 
 
 async def test_web_login_gives_tokens_and_userinfo_only_in_its_scope(merchant):
