@@ -1,5 +1,6 @@
 """A merchant for the sandbox's tests, written from WeChat's pages with cryptography alone."""
 
+import asyncio
 import base64
 import json
 import secrets
@@ -59,15 +60,21 @@ def load_key(pem: str) -> Any:
 
 
 class Shop:
-    """A place notifications go to: it keeps what came and answers `statuses` in turn, then 204."""
+    """A place notifications go to: it keeps what came, answers `statuses` in turn, then 204.
+
+    While `open` is cleared it does not answer.
+    """
 
     def __init__(self) -> None:
         self.received: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
+        self.open = asyncio.Event()
+        self.open.set()
         self.url = ""
 
     async def notify(self, request: Request) -> HTTPResponse:
         self.received.append((dict(request.headers), request.body))
+        await self.open.wait()
         return HTTPResponse(status=self.statuses.pop(0) if self.statuses else 204)
 
 
@@ -172,7 +179,7 @@ class Merchant:
 
     async def control(self, name: str, **form: Any) -> Any:
         """Turn a control of the sandbox; without a form it is read."""
-        method = "POST" if form or name == "reset" else "GET"
+        method = "POST" if form else "GET"
         response = await self.http.request(method, f"/_sandbox/{name}", json=form or None)
         assert response.status_code == 200, response.text
         return response.json()

@@ -128,6 +128,25 @@ async def test_a_shop_that_is_down_is_tried_again(merchant, shop, logged):
     assert "ConnectError" in first["verdict"]
 
 
+async def test_an_answer_that_comes_too_late_does_not_count(merchant, shop, logged, monkeypatch):
+    monkeypatch.setattr("sandbox.notifications.DEADLINE", 0.4)
+    shop.open.clear()
+    await paid(merchant)
+    assert "the answer took longer" in (await logged(1))[0]["verdict"]
+    shop.open.set()
+    await merchant.control("clock", advance_seconds=15)
+    assert (await logged(2))[1]["verdict"].startswith("received")
+
+
+async def test_in_certificate_mode_the_newest_certificate_signs(merchant, shop, until):
+    await merchant.faults(signing="certificate", rotate_certificates=True)
+    merchant.credentials = await merchant.control("credentials")
+    await paid(merchant)
+    await until(lambda: len(shop.received) == 1)
+    newest = merchant.credentials["platform_certificates"][-1]["serial"]
+    assert merchant.verify(shop.received[0]) == newest
+
+
 async def test_it_can_be_sent_again_by_hand(merchant, shop, until):
     number = await paid(merchant)
     await until(lambda: len(shop.received) == 1)
