@@ -10,6 +10,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 from cookiecutter.main import cookiecutter
 
+pytest_plugins = ("running",)
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 FRONTENDS = ("both", "miniprogram", "h5", "none")
