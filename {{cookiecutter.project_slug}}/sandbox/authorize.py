@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit
 from sanic import HTTPResponse, Request, html, redirect
 
 from .cashier import is_loopback_page
+from .exchange import read_call, write_log
+from .wire import Answer
 from .world import World
 
 ORDER = ("appid", "redirect_uri", "response_type", "scope", "state")
@@ -26,21 +28,33 @@ a.no{{background:#f2f2f2;color:#06ae56}}</style><h1>{title}</h1>{body}</html>"""
 
 async def authorize(world: World, request: Request) -> HTTPResponse:
     """Answer GET /connect/oauth2/authorize with 302, the consent page, or an error page."""
+    response, verdict = _answer(world, request)
+    answer = Answer(response.status, b"", dict(response.headers), verdict)
+    write_log(world, read_call(request, {}), answer)
+    return response
+
+
+def _answer(world: World, request: Request) -> tuple[HTTPResponse, str]:
     asked = dict(request.get_query_args(keep_blank_values=True))
     problem = _problem(world, list(request.get_query_args(keep_blank_values=True)))
     if problem:
-        return html(PAGE.format(title=escape(problem), body="<p>WeChat sandbox 微信沙箱</p>"))
+        return _error_page(problem), problem
     appid = asked["appid"]
     openid = request.cookies.get("sandbox_openid") or world.default_openid(appid)
     if not re.fullmatch(r"[0-9A-Za-z_\-]{1,128}", openid):
-        return html(PAGE.format(title="sandbox_openid", body="<p>not an openid</p>"))
+        return _error_page("cookie sandbox_openid"), "the cookie sandbox_openid is not an openid"
     snapshot = asked["scope"] == "snsapi_userinfo" and asked.get("forceSnapShot") == "true"
     world.meet(appid, openid, None)
     code = world.new_code("oauth", appid, openid, scope=asked["scope"], snapshot=snapshot)
     accepted = _back(asked["redirect_uri"], asked["state"], code)
     if asked["scope"] == "snsapi_base" and asked.get("forcePopup") != "true":
-        return redirect(accepted)
-    return html(_consent(accepted, _back(asked["redirect_uri"], asked["state"])))
+        return redirect(accepted), f"passed: silent, for {openid}"
+    denied = _back(asked["redirect_uri"], asked["state"])
+    return html(_consent(accepted, denied)), f"passed: asks {openid} for consent"
+
+
+def _error_page(problem: str) -> HTTPResponse:
+    return html(PAGE.format(title=escape(problem), body="<p>WeChat sandbox 微信沙箱</p>"))
 
 
 def _problem(world: World, pairs: Sequence[tuple[str, str]]) -> str:

@@ -167,6 +167,7 @@ async def test_a_wrong_authorize_link_shows_wechats_error_page(merchant, changes
     page = await authorize(merchant, **changes)
     assert page.status_code == 200
     assert shown in page.text
+    assert shown in (await merchant.control("log"))["entries"][-1]["verdict"]
 
 
 async def test_the_order_of_the_parameters_matters(merchant):

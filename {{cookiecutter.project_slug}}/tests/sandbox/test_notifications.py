@@ -258,6 +258,18 @@ async def test_a_false_signature_does_not_verify_and_the_repeat_does(
     merchant.verify(shop.received[1])
 
 
+async def test_a_repeat_is_signed_by_the_menu_of_its_own_moment(merchant, shop, until, logged):
+    shop.statuses = [500]
+    await paid(merchant)
+    await logged(1)
+    await merchant.faults(notification_signature="wrong_key")
+    await merchant.control("clock", advance_seconds=15)
+    await until(lambda: len(shop.received) == 2)
+    merchant.verify(shop.received[0])
+    with pytest.raises(InvalidSignature):
+        merchant.verify(shop.received[1])
+
+
 async def test_some_probes_are_not_even_base64(merchant, shop, until):
     await merchant.faults(notification_signature="signtest")
     for _ in range(20):
