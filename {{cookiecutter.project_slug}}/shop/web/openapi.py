@@ -1,6 +1,5 @@
-"""The OpenAPI document, made from the routes and their shapes, and a page that shows it."""
+"""The OpenAPI document, made from the routes and their shapes."""
 
-import html
 import json
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import msgspec
 from sanic import HTTPResponse, Request, Sanic
 
 from shop.web.api import Api, Route
+from shop.web.docs import page
 from shop.web.shapes import Failure, Nothing
 
 SCHEMES: dict[str, list[dict[str, list[str]]]] = {
@@ -25,10 +25,6 @@ QUERY = {
     "/api/admin/payments": ("state", "after"),
     "/api/admin/notifications": ("outcome", "after"),
 }
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
-color:#222}section{border:1px solid #ddd;border-radius:8px;padding:.5rem 1rem;margin:1rem 0}
-h3{font-family:ui-monospace,monospace;font-size:1rem}b{color:#07a34a}
-pre{background:#f6f6f6;padding:.5rem;overflow:auto;font-size:13px}"""
 
 
 def document(apis: Sequence[Api]) -> dict[str, Any]:
@@ -93,37 +89,13 @@ def _security() -> dict[str, Any]:
 def attach(app: Sanic[Any, Any], apis: Sequence[Api]) -> None:
     """Add /openapi.json and /docs."""
     said = document(apis)
-    raw, page = json.dumps(said, ensure_ascii=False).encode(), _page(said).encode()
+    raw, shown = json.dumps(said, ensure_ascii=False).encode(), page(said).encode()
 
     async def openapi(_: Request) -> HTTPResponse:
         return HTTPResponse(raw, content_type="application/json; charset=utf-8")
 
     async def docs(_: Request) -> HTTPResponse:
-        return HTTPResponse(page, content_type="text/html; charset=utf-8")
+        return HTTPResponse(shown, content_type="text/html; charset=utf-8")
 
     app.add_route(openapi, "/openapi.json", name="openapi")
     app.add_route(docs, "/docs", name="docs")
-
-
-def _page(said: dict[str, Any]) -> str:
-    parts = [
-        f"<section><h3><b>{method.upper()}</b> {html.escape(path)}</h3>"
-        f"<p>{html.escape(operation['summary'])}</p><pre>{_shown(operation)}</pre></section>"
-        for path, methods in said["paths"].items()
-        for method, operation in methods.items()
-    ]
-    schemas = html.escape(json.dumps(said["components"]["schemas"], indent=1, ensure_ascii=False))
-    return (
-        f"<!doctype html><meta charset=utf-8><title>API</title><style>{STYLE}</style>"
-        f"<h1>API</h1><p><a href=/openapi.json>openapi.json</a></p>{''.join(parts)}"
-        f"<h2>Schemas</h2><pre>{schemas}</pre>"
-    )
-
-
-def _shown(operation: dict[str, Any]) -> str:
-    told = {
-        key: operation[key]
-        for key in ("parameters", "requestBody", "responses")
-        if key in operation
-    }
-    return html.escape(json.dumps(told, indent=1, ensure_ascii=False))
