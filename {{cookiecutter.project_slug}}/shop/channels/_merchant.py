@@ -121,7 +121,8 @@ def translated() -> Iterator[None]:
     except errors.Refused as error:
         raise _refused(error) from error
     except errors.TryAgain as error:
-        raise Busy(str(error), code=error.code, request_id=error.request_id or "") from error
+        said = {"code": error.code, "request_id": error.request_id or ""}
+        raise (Busy if error.is_code("USER_PAYING") else Unknown)(str(error), **said) from error
     except errors.OutcomeUnknown as error:
         raise Unknown(str(error), request_id=error.request_id or "") from error
     except (errors.NotSent, errors.MalformedAnswer, errors.SignatureInvalid) as error:
