@@ -77,9 +77,11 @@ def exchange(world: World, asked: Parameters) -> dict[str, Any]:
     """Answer GET /sns/oauth2/access_token; a snapshot user gets a made-up openid."""
     _check_app(world, asked, code="code")
     code = _spend(world, asked["code"], "oauth", asked["appid"])
-    openid = stable_openid(code.appid, f"snapshot {code.openid}") if code.snapshot else code.openid
-    answer = _issue(world, code.appid, openid, code.scope)
-    return answer | ({"is_snapshotuser": 1} if code.snapshot else {})
+    if not code.snapshot:
+        return _issue(world, code.appid, code.openid, code.scope)
+    openid = stable_openid(code.appid, f"snapshot {code.openid}")
+    world.meet("", openid, None)  # a person of no app: nobody can order in this name
+    return _issue(world, code.appid, openid, code.scope) | {"is_snapshotuser": 1}
 
 
 def refresh(world: World, asked: Parameters) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def _check_parties(world: World, body: dict[str, Any]) -> None:
     if world.app(body["appid"]) is None:
         message = "appid和mch_id不匹配，请检查后再试"
         raise RefusalError(400, "APPID_MCHID_NOT_MATCH", message, number=268445527)
-    if (body["appid"], body["payer"]["openid"]) not in world.people:
+    if not world.knows(body["appid"], body["payer"]["openid"]):
         raise RefusalError(500, "OPENID_MISMATCH", "openid和appid不匹配")
 
 

@@ -1,6 +1,7 @@
 """The state of the sandbox, all of it in memory: people, codes, orders, and what else remembers."""
 
 import os
+import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,19 @@ class World:
     def meet(self, appid: str, openid: str, unionid: str | None) -> None:
         """Remember that this openid is a person of this app."""
         self.people[appid, openid] = unionid or self.people.get((appid, openid))
+
+    def knows(self, appid: str, openid: str) -> bool:
+        """Tell whether this openid belongs to this app.
+
+        A plausible openid that nobody has seen is a new person of the first app that names it.
+        """
+        if (appid, openid) in self.people:
+            return True
+        stranger = all(openid != known for _, known in self.people)
+        if stranger and re.fullmatch(r"o[0-9A-Za-z_-]{3,127}", openid):
+            self.meet(appid, openid, None)
+            return True
+        return False
 
     def new_code(self, kind: str, appid: str, openid: str, **more: Any) -> str:
         """Issue a login code for a person of this app."""

@@ -174,7 +174,7 @@ async def test_an_appid_of_somebody_else_is_refused(merchant):
     assert answer.headers["Request-ID"].endswith("-268445527")
 
 
-@pytest.mark.parametrize("openid", ["oNobody", "oOfTheOtherApp"])
+@pytest.mark.parametrize("openid", ["not-an-openid", "o", "oOfTheOtherApp"])
 async def test_an_openid_of_another_app_is_refused(merchant, openid):
     other = merchant.official["appid"]
     await merchant.control("oauth-code", appid=other, openid="oOfTheOtherApp")
@@ -201,3 +201,10 @@ def test_any_json_is_either_accepted_or_refused_with_a_field(body):
         assert refusal.code == "PARAM_ERROR"
         assert refusal.detail["field"].startswith("/body")
         assert refusal.answer().body
+
+
+async def test_an_openid_nobody_has_seen_belongs_to_the_first_app_that_names_it(merchant):
+    assert (await order(merchant, payer={"openid": "oStranger"})).status_code == 200
+    other = merchant.order(appid=merchant.official["appid"], payer={"openid": "oStranger"})
+    refused = await merchant.call("POST", "/v3/pay/transactions/jsapi", other)
+    assert refused.json()["code"] == "OPENID_MISMATCH"
