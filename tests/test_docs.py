@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from conftest import PROJECT, ROOT, Bake
@@ -23,7 +24,7 @@ PAIRS = [
 ]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|href)=\"([^\"#]+)\"")
-PYTHON = r"(?:python3?|py|(?:\.\./)*\.venv[/\\](?:bin|Scripts)[/\\]python) -m "
+PYTHON = r"(?:python3?|py|(?:\.\.[/\\])*\.venv[/\\](?:bin|Scripts)[/\\]python) -m "
 
 
 def title(path: Path) -> str:
@@ -122,6 +123,6 @@ def test_every_json_block_is_json(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCS, ids=title)
 def test_every_link_leads_to_a_file(path: Path) -> None:
     text = FENCE.sub("", path.read_text(encoding="utf-8"))
-    targets = {one or other for one, other in LINK.findall(text)}
+    targets = {unquote(one or other) for one, other in LINK.findall(text)}
     local = {target for target in targets if not re.match(r"[a-z]+:", target)}
     assert [target for target in sorted(local) if not (path.parent / target).exists()] == []
