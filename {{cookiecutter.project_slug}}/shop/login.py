@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import httpx
 from tortoise.exceptions import IntegrityError
@@ -147,11 +146,9 @@ def _hash(text: str) -> str:
 
 def _own_path(return_to: str) -> str:
     """Keep the way back on this origin: a path, no host, no backslash, no control character."""
-    parts = urlsplit(return_to)
-    plain = return_to.isprintable() and "\\" not in return_to and len(return_to) <= 512
-    if not plain or parts.scheme or parts.netloc or not return_to.startswith("/"):
-        return "/"
-    return "/" if return_to.startswith("//") else return_to
+    plain = return_to.isascii() and return_to.isprintable() and "\\" not in return_to
+    ours = return_to.startswith("/") and not return_to.startswith("//")
+    return return_to if plain and ours and len(return_to) <= 512 else "/"
 
 
 def _translated(error: WeChatError) -> errors.ShopError:

@@ -67,7 +67,11 @@ async def all_notifications(call: Call[Nothing]) -> Answer:
 @api("POST", "/api/admin/notifications/{number}/replay", gives={200: Outcome}, who="admin")
 async def replay_notification(call: Call[Nothing], number: str) -> Answer:
     """Let the ledger decide again about a stored notification."""
-    row = await Notification.get_or_none(id=int(number)) if number.isdecimal() else None
+    row = (
+        await Notification.get_or_none(id=int(number))
+        if number.isdecimal() and len(number) < 19
+        else None
+    )
     if row is None:
         raise errors.NotFound("no such notification")
     verdict = await call.shop.inbox.finish(row)
@@ -88,10 +92,9 @@ async def _page(
     call: Call[Nothing], rows: QuerySet[Any], column: str
 ) -> tuple[list[Any], str | None]:
     """Return one page and the id that `?after=` takes for the next."""
-    args = call.request.args
-    if wanted := args.get(column):
+    if wanted := call.argument(column):
         rows = rows.filter(**{column: wanted})
-    if after := args.get("after"):
+    if after := call.argument("after"):
         if not after.isdecimal() or len(after) > 18:
             raise errors.BadRequest("must be the `next` of a page", field="after")
         rows = rows.filter(id__lt=int(after))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import msgspec
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
+from tortoise.exceptions import ValidationError
 
 from shop import errors, log
 from shop.models import Buyer
@@ -34,6 +35,13 @@ class Call(Generic[B]):
     request: Request
     body: B
     buyer_id: str
+
+    def argument(self, name: str) -> str | None:
+        """Return a query argument: letters, digits, `_` and `-`. Raises BadRequest."""
+        value: str | None = self.request.args.get(name)
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
+            raise errors.BadRequest("letters, digits, _ and - only", field=name)
+        return value
 
     def idempotency_key(self) -> str:
         """Return the Idempotency-Key header. Raises IdempotencyKeyRequired."""
@@ -105,6 +113,9 @@ class Api:
 
 def _serve(route: Route, shop: "Shop") -> Callable[..., Coroutine[Any, Any, HTTPResponse]]:
     async def serve(request: Request, **parts: str) -> HTTPResponse:
+        if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,32}", part) for part in parts.values()):
+            raise errors.NotFound("not found")
+
         async def unit() -> Answer:
             buyer_id = await identify(route.who, request, shop)
             call = Call(shop, request, read(request, route.takes), buyer_id)
@@ -124,14 +135,14 @@ async def identify(who: Who, request: Request, shop: "Shop") -> str:
     if who == "anyone":
         return ""
     if who == "admin":
-        given = request.token or ""
+        given = _ascii(request.token)
         known = shop.settings.admin_token
         if not known:
             raise errors.NotFound("not found")
         if not hmac.compare_digest(given.encode(), known.encode()):
             raise errors.LoginRequired("the admin token is missing or wrong")
         return ""
-    token = request.token or _cookie(request, shop)
+    token = _ascii(request.token) or _cookie(request, shop)
     buyer_id = shop.sessions.read(token)
     if not await Buyer.filter(id=buyer_id).exists():
         raise errors.LoginRequired("log in again: this buyer is not known here")
@@ -140,14 +151,19 @@ async def identify(who: Who, request: Request, shop: "Shop") -> str:
 
 def _cookie(request: Request, shop: "Shop") -> str:
     """Return the session cookie; for a change only when our own page sends the request."""
-    token = request.cookies.get(COOKIE)
+    token = _ascii(request.cookies.get(COOKIE))
     if not token:
         raise errors.LoginRequired("log in first: there is no session")
     if request.method not in SAFE:
         _is_json(request)
         if request.headers.get("origin") != shop.settings.public_url:
             raise errors.LoginRequired("the session cookie counts only from SHOP_PUBLIC_URL")
-    return str(token)
+    return token
+
+
+def _ascii(token: str | None) -> str:
+    """Return a token that came in a header, or "" when its bytes make no sense."""
+    return token if token and token.isascii() else ""
 
 
 def _is_json(request: Request) -> None:
@@ -167,7 +183,7 @@ def read(request: Request, takes: type[B]) -> B:
     try:
         return msgspec.json.decode(body, type=takes)
     except msgspec.ValidationError as error:
-        raise errors.BadRequest(str(error), field=_field(str(error))) from error
+        raise errors.BadRequest(str(error), field=_field(str(error)) or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.BadRequest("the body is not JSON that can be read") from error
 
@@ -185,6 +201,8 @@ def failure(error: BaseException) -> tuple[int, Failure, int | None]:
     if isinstance(error, errors.ShopError):
         body = Failure(error.code, str(error), request_id, **error.more)
         return error.status, body, error.retry_after
+    if isinstance(error, ValidationError):  # longer than any value in that column
+        return 400, Failure("BAD_REQUEST", "a value is out of range", request_id), None
     if isinstance(error, TimeoutError):
         return 503, Failure("OUTCOME_UNKNOWN", "this takes too long, ask again", request_id), 3
     if isinstance(error, SanicException) and error.status_code < 500:

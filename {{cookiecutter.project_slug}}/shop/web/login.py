@@ -1,6 +1,7 @@
 """Sessions: the mini program's code, the OAuth round trip, guests, and who am I."""
 
 import html
+import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
     """Add the two pages of the OAuth round trip."""
 
     async def start(request: Request) -> HTTPResponse:
-        browser = request.cookies.get(BROWSER) or secrets.token_hex(16)
+        browser = _browser(request) or secrets.token_hex(16)
         unit = shop.login.begin(browser, request.args.get("return_to", "/"))
         try:
             address = await shop.work.run(unit, seconds=UNIT_SECONDS)
@@ -69,9 +70,9 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
 
     async def callback(request: Request) -> HTTPResponse:
         state, code = request.args.get("state", ""), request.args.get("code", "")
-        if not code:
+        if not code or len(code) > 256 or not re.fullmatch("[0-9a-f]{64}", state):
             return _page(errors.LoginRequired("no code"), "没有授权 Login was cancelled")
-        unit = shop.login.finish(request.cookies.get(BROWSER) or "", state, code)
+        unit = shop.login.finish(_browser(request), state, code)
         try:
             buyer_id, return_to = await shop.work.run(unit, seconds=UNIT_SECONDS)
         except SnapshotUser as error:
@@ -83,6 +84,12 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
 
     app.add_route(start, "/oauth/start", name="oauth_start")
     app.add_route(callback, "/oauth/callback", name="oauth_callback")
+
+
+def _browser(request: Request) -> str:
+    """Return the id that we gave this browser, if it sends one of ours."""
+    given = request.cookies.get(BROWSER) or ""
+    return given if re.fullmatch("[0-9a-f]{32}", given) else ""
 
 
 def _away(address: str, cookie: str) -> HTTPResponse:

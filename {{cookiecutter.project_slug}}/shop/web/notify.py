@@ -11,6 +11,7 @@ from shop.channels import Channel, NotProved
 if TYPE_CHECKING:
     from shop.app import Shop
 
+MAX_BODY = 2 * 1024 * 1024
 SECONDS = 4  # WeChat gives up after 5
 DONE = ("APPLIED", "DUPLICATE", "REFUSED", "UNMATCHED", "IGNORED")
 
@@ -27,6 +28,8 @@ def _serve(
     shop: "Shop", channel: Channel, kind: str
 ) -> Callable[[Request], Coroutine[Any, Any, HTTPResponse]]:
     async def serve(request: Request) -> HTTPResponse:
+        if len(request.body) > MAX_BODY:
+            return _failed(channel, 413, "too large")
         unit = shop.inbox.receive(channel.name, kind, _kept(request), request.body)
         try:
             verdict = await shop.work.run(unit, seconds=SECONDS)

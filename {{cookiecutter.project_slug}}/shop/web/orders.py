@@ -43,7 +43,7 @@ async def place_order(call: Call[NewOrder]) -> Answer:
 async def list_orders(call: Call[Nothing]) -> Answer:
     """List the buyer's own orders, newest first; `?after=` takes `next` of the page before."""
     mine = Order.filter(buyer_id=call.buyer_id)
-    if after := call.request.args.get("after"):
+    if after := call.argument("after"):
         mine = mine.filter(id__lt=(await own_order(call, after)).id)
     page = await mine.order_by("-id").limit(PAGE + 1)
     more = page[PAGE - 1].order_no if len(page) > PAGE else None
@@ -54,7 +54,7 @@ async def list_orders(call: Call[Nothing]) -> Answer:
 async def get_order(call: Call[Nothing], order_no: str) -> Answer:
     """Show one order; with `?refresh=1` ask WeChat first, at most once in three seconds."""
     order = await own_order(call, order_no)
-    if call.request.args.get("refresh") == "1":
+    if call.argument("refresh") == "1":
         await call.shop.checkout.refresh(order)
         await order.refresh_from_db()
     return Answer(200, (await views([order]))[0])

@@ -19,7 +19,7 @@ CONFIG = {
     "FALLBACK_ERROR_FORMAT": "json",
     "GRACEFUL_SHUTDOWN_TIMEOUT": 10,
     "MOTD": False,
-    "REQUEST_MAX_SIZE": 2 * 1024 * 1024,
+    "REQUEST_MAX_SIZE": 8 * 1024 * 1024,  # above it the connection is cut
     "RESPONSE_TIMEOUT": 30,
 }
 

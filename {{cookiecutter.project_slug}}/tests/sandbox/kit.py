@@ -39,9 +39,13 @@ async def serve(app: Sanic, listener: socket.socket | None = None) -> AsyncItera
         yield f"http://127.0.0.1:{port}"
     finally:
         await server.before_stop()
+        # a connection that is accepted while the server closes would leak: accept no more first
+        asyncio.get_running_loop().remove_reader(listener)
+        await asyncio.sleep(0)
         server.close()
-        for connection in server.connections:
+        for connection in list(server.connections):
             connection.abort()
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn
         await server.after_stop()
 
 

@@ -1,7 +1,9 @@
 """A fresh sandbox and a fresh shop for every test, both on real sockets of the test's own loop."""
 
 import itertools
+import logging
 import secrets
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,13 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+from tortoise.models import Model
 
 from sandbox.keys import Keys, make_keys
-from shop import database
+from shop import database, models
 from shop.app import Shop, build
 from shop.settings import Env
 from shop.web.server import create_app
 from tests.sandbox.kit import sandbox_server, serve
+from tests.shop.databases import Servers
 
 ADMIN_TOKEN = "admin-token-of-the-tests-0123456789abcdef"
 _names = itertools.count(1)
@@ -96,14 +101,79 @@ class BuyerClient:
         return (await self.get(f"/api/orders/{order_no}")).json()["state"]
 
 
+class Diary:
+    """What the shop logged."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.caplog = caplog
+        caplog.set_level(logging.INFO, "shop")
+
+    def fields(self, event: str) -> list[dict[str, Any]]:
+        """Return the fields of every record of an event."""
+        records = self.caplog.records
+        return [r.fields for r in records if r.name == "shop" and r.message == event]
+
+    @property
+    def alarms(self) -> list[str]:
+        """Return the alarms, in order."""
+        records = [r for r in self.caplog.records if r.name == "shop"]
+        return [r.message for r in records if getattr(r, "fields", {}).get("alarm")]
+
+
+def is_table(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Model) and value is not Model
+
+
 @pytest.fixture(scope="session")
 def keys() -> Keys:
     return make_keys()
 
 
+@pytest.fixture(scope="session")
+async def servers() -> AsyncIterator[Servers]:
+    """Give the databases beside SQLite: each is tried when it is first wanted, once."""
+    async with Servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+async def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrate one SQLite file; each test gets a copy."""
+    file = tmp_path_factory.mktemp("migrated") / "shop.db"
+    await database.migrate(f"sqlite://{file}")
+    return file
+
+
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite://{tmp_path}/shop.db"
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """SQLite, unless a test is marked EVERY_DATABASE."""
+    return getattr(request, "param", "sqlite")
+
+
+@pytest.fixture
+async def database_url(
+    database_kind: str, tmp_path: Path, servers: Servers, migrated_file: Path
+) -> AsyncIterator[str]:
+    """Give the URL of a migrated database without rows."""
+    EXECUTOR_CACHE.clear()  # Tortoise keeps SQL by the table's name, whatever the database
+    if database_kind == "sqlite":
+        yield f"sqlite://{shutil.copy(migrated_file, tmp_path)}"
+        return
+    server = await servers.get(database_kind)
+    yield server.database_url
+    tables = [model._meta.db_table for model in vars(models).values() if is_table(model)]
+    await server.empty(tables)
+
+
+@pytest.fixture
+def diary(caplog: pytest.LogCaptureFixture) -> Diary:
+    return Diary(caplog)
+
+
+@pytest.fixture
+def more_settings() -> dict[str, str]:
+    """Settings that a test file adds or changes by a fixture of its own."""
+    return {}
 
 
 @pytest.fixture
@@ -113,14 +183,16 @@ async def sandbox_url(keys: Keys) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def stage(sandbox_url: str, database_url: str) -> AsyncIterator[Stage]:
+async def stage(
+    sandbox_url: str, database_url: str, more_settings: dict[str, str]
+) -> AsyncIterator[Stage]:
     async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=20) as sandbox:
         known = (await sandbox.get("/_sandbox/credentials")).json()
-        await database.migrate(database_url)
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        shop = build(Env(settings(known, sandbox_url, url, database_url)))
+        shop = build(Env(settings(known, sandbox_url, url, database_url) | more_settings))
         server = create_app(shop, sweep=False, name=f"shop-{next(_names)}")
+        server.config.TOUCHUP = False  # it can be done only once in a process
         async with (
             serve(server, listener),
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,

@@ -1,0 +1,138 @@
+"""Play WeChat against the shop: notifications signed and sealed with the sandbox's own keys."""
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shop.models import Identity, Notification, Payment, Transition
+from tests.sandbox.kit import load_key
+from tests.shop.conftest import BuyerClient, Stage
+
+PATH = "/notify/wechat/payment"
+
+
+class WeChat:
+    """Makes notifications: true ones, and correctly signed wrong ones."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.known = stage, stage.known
+
+    async def trade(self, out_trade_no: str, **changes: Any) -> dict[str, Any]:
+        """Build what WeChat says of a paid number of ours; a change to None removes the field."""
+        payment = await Payment.get(out_trade_no=out_trade_no)
+        found = {
+            "appid": payment.parties["appid"],
+            "mchid": payment.parties["mchid"],
+            "out_trade_no": out_trade_no,
+            "transaction_id": f"4200{secrets.randbelow(10**20):020}",
+            "trade_type": "JSAPI",
+            "trade_state": "SUCCESS",
+            "trade_state_desc": "支付成功",
+            "bank_type": "OTHERS",
+            "success_time": "2026-01-02T03:04:05+08:00",
+            "payer": {"openid": payment.payer},
+        }
+        total = payment.total_fen
+        found["amount"] = {"total": total, "payer_total": total, "currency": "CNY"}
+        found["amount"] |= changes.pop("amount", {})
+        return {k: v for k, v in (found | changes).items() if v is not None}
+
+    def seal(self, trade: dict[str, Any], *, key: str = "", **envelope: Any) -> bytes:
+        """Encrypt a trade into the body of a notification."""
+        nonce, kind = secrets.token_hex(6), envelope.pop("original_type", "transaction")
+        cipher = AESGCM((key or self.known["apiv3_key"]).encode())
+        sealed = cipher.encrypt(nonce.encode(), json.dumps(trade).encode(), b"transaction")
+        resource = {
+            "algorithm": "AEAD_AES_256_GCM",
+            "ciphertext": base64.b64encode(sealed).decode(),
+            "nonce": nonce,
+            "associated_data": "transaction",
+            "original_type": kind,
+        }
+        body = {
+            "id": str(uuid.uuid4()),
+            "create_time": "2026-01-02T03:04:06+08:00",
+            "resource_type": "encrypt-resource",
+            "event_type": "TRANSACTION.SUCCESS",
+            "summary": "支付成功",
+            "resource": resource,
+        }
+        return json.dumps(body | envelope).encode()
+
+    def headers(self, body: bytes, *, age: int = 0, pem: str = "", **changes: Any) -> Any:
+        """Sign a body; `changes` replaces headers afterwards, None removes one."""
+        timestamp, nonce = str(int(time.time()) - age), secrets.token_hex(16)
+        key = load_key(pem or self.known["wechat_private_key_pem"])
+        text = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
+        signature = base64.b64encode(key.sign(text, padding.PKCS1v15(), hashes.SHA256())).decode()
+        found = {
+            "Wechatpay-Timestamp": timestamp,
+            "Wechatpay-Nonce": nonce,
+            "Wechatpay-Signature": signature,
+            "Wechatpay-Serial": self.known["public_key_id"],
+            "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
+            "Content-Type": "application/json",
+        }
+        found |= {f"Wechatpay-{name.title()}": value for name, value in changes.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    async def send(self, body: bytes, **signing: Any) -> httpx.Response:
+        """Deliver a body with a fresh signature."""
+        headers = self.headers(body, **signing)
+        return await self.stage.http.post(PATH, content=body, headers=headers)
+
+    async def notify(self, trade: dict[str, Any], **sealing: Any) -> httpx.Response:
+        """Seal and deliver a trade."""
+        return await self.send(self.seal(trade, **sealing))
+
+
+async def paying(stage: Stage, **order: Any) -> tuple[BuyerClient, dict[str, Any], dict[str, Any]]:
+    """Bring a buyer to the open cashier: the buyer, the order, the payment that was started."""
+    buyer = await stage.buyer()
+    placed = await buyer.order(**order)
+    started = await buyer.start(placed["order_no"])
+    assert started.status_code == 201, started.text
+    return buyer, placed, started.json()
+
+
+async def also_official(stage: Stage, buyer: BuyerClient) -> None:
+    """Let the same person be known by the official account too, so that both scenes are open."""
+    appid = stage.app("official_account")["appid"]
+    await stage.control("oauth-code", appid=appid, openid="oBuyerH5")
+    me = (await buyer.get("/api/me")).json()["buyer"]
+    await Identity.create(buyer_id=me, kind="official_account", appid=appid, openid="oBuyerH5")
+
+
+async def calls(stage: Stage, part: str) -> list[dict[str, Any]]:
+    """Return what the sandbox was asked whose address ends with `part` (before its query)."""
+    entries = (await stage.sandbox.get("/_sandbox/log")).json()["entries"]
+    return [e for e in entries if e["url"].partition("?")[0].endswith(part)]
+
+
+async def moves(number: str) -> list[tuple[str, str]]:
+    """Return the history of one order or payment."""
+    rows = await Transition.filter(number=number).order_by("id")
+    return [(row.before, row.after) for row in rows]
+
+
+async def outcomes(out_trade_no: str = "") -> list[tuple[str, str]]:
+    """Return what became of the notifications, about one number or all."""
+    rows = Notification.filter(out_trade_no=out_trade_no) if out_trade_no else Notification.all()
+    return [(row.outcome, row.reason) for row in await rows.order_by("id")]
+
+
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 5) -> None:
+    """Wait for something that happens in the background."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.005)

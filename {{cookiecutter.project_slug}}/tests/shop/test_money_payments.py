@@ -1,0 +1,213 @@
+"""Money rules 2 and 6: one live payment, its number and request are written down and repeated."""
+
+import asyncio
+import dataclasses
+import json
+from datetime import datetime
+
+import pytest
+
+from shop import catalogue
+from shop.models import Identity, Payment
+from tests.shop.conftest import Diary, Stage
+from tests.shop.databases import EVERY_DATABASE
+from tests.shop.kit import also_official, calls, moves, paying
+
+HOURS = 3600
+pytestmark = EVERY_DATABASE
+
+
+@pytest.fixture
+def more_settings() -> dict[str, str]:
+    return {"SHOP_ORDER_TTL": str(8 * HOURS)}
+
+
+async def test_rule_2_asking_again_within_two_hours_gives_the_live_payment_signed_anew(
+    stage: Stage,
+) -> None:
+    buyer, order, first = await paying(stage)
+    await stage.advance(2 * HOURS - 60)
+    again = await buyer.start(order["order_no"])
+    assert again.status_code == 200
+    assert again.json()["out_trade_no"] == first["out_trade_no"]
+    old, new = first["invoke"], again.json()["invoke"]
+    assert new["package"] == old["package"]
+    assert new["nonceStr"] != old["nonceStr"]
+    assert len(await calls(stage, "/jsapi")) == 1
+    assert (await buyer.pay(new))["err_msg"] == "requestPayment:ok"
+
+
+async def test_rule_2_after_two_hours_the_stored_body_is_repeated_under_the_same_number(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buyer, order, first = await paying(stage)
+    tea = dataclasses.replace(catalogue.PRODUCTS[0], name="another name", price_fen=1)
+    monkeypatch.setattr(catalogue, "PRODUCTS", (tea, *catalogue.PRODUCTS[1:]))
+    channel = stage.shop.channels["wechat"]
+    monkeypatch.setattr(channel, "_notify_url", "https://moved.example.com/notify")
+    await stage.advance(2 * HOURS + 1)
+    again = (await buyer.start(order["order_no"])).json()
+    assert again["out_trade_no"] == first["out_trade_no"]
+    assert again["invoke"]["package"] != first["invoke"]["package"]
+    one, two = await calls(stage, "/jsapi")
+    assert one["request_body"] == two["request_body"]
+    assert two["status"] == 200
+    assert (await buyer.pay(again["invoke"]))["err_msg"] == "requestPayment:ok"
+
+
+async def test_rule_2_another_scene_closes_the_live_payment_at_wechat_first(stage: Stage) -> None:
+    buyer, order, first = await paying(stage)
+    await also_official(stage, buyer)
+    second = await buyer.start(order["order_no"], "jsapi")
+    assert second.status_code == 201
+    assert second.json()["out_trade_no"] != first["out_trade_no"]
+    assert (await stage.truth(first["out_trade_no"]))["trade_state"] == "CLOSED"
+    assert await moves(first["out_trade_no"]) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+    assert await Payment.filter(live=order["order_no"]).count() == 1
+    paths = [e["url"].rpartition("/")[2] for e in await calls(stage, "")]
+    assert paths.index("close") < len(paths) - 1 - paths[::-1].index("jsapi")
+
+
+async def test_rule_2_another_payer_closes_the_live_payment_first(stage: Stage) -> None:
+    buyer, order, first = await paying(stage)
+    await stage.buyer("oOther")
+    await Identity.filter(openid="oOther").delete()
+    await Identity.filter(openid="oBuyer").update(openid="oOther")
+    second = await buyer.start(order["order_no"])
+    assert second.status_code == 201
+    assert (await stage.truth(first["out_trade_no"]))["trade_state"] == "CLOSED"
+    assert json.loads((await calls(stage, "/jsapi"))[-1]["request_body"])["payer"] == {
+        "openid": "oOther"
+    }
+
+
+async def test_rule_2_a_close_answered_order_paid_is_queried_and_recorded(stage: Stage) -> None:
+    buyer, order, first = await paying(stage)
+    await also_official(stage, buyer)
+    await stage.control("faults", notifications="drop")
+    await buyer.pay(first["invoke"])
+    answer = await buyer.start(order["order_no"], "jsapi")
+    assert (answer.status_code, answer.json()["code"]) == (409, "ORDER_PAID")
+    assert await buyer.state(order["order_no"]) == "PAID"
+    assert await Payment.all().count() == 1
+
+
+async def test_rule_2_while_the_buyer_types_nothing_is_closed_and_the_old_payment_stays_usable(
+    stage: Stage,
+) -> None:
+    buyer, order, first = await paying(stage)
+    await also_official(stage, buyer)
+    await buyer.pay(first["invoke"], outcome="typing")
+    answer = await buyer.start(order["order_no"], "jsapi")
+    assert (answer.status_code, answer.json()["code"]) == (409, "PAYMENT_IN_PROGRESS")
+    assert int(answer.headers["Retry-After"]) > 0
+    again = await buyer.start(order["order_no"])
+    assert (again.status_code, again.json()["out_trade_no"]) == (200, first["out_trade_no"])
+    assert (await buyer.pay(again.json()["invoke"]))["err_msg"] == "requestPayment:ok"
+
+
+@pytest.mark.parametrize("fault", ["429", "202", "500", "reset_before", "refuse"])
+async def test_rule_2_a_close_that_did_not_happen_leaves_the_old_payment_usable(
+    stage: Stage, fault: str
+) -> None:
+    buyer, order, first = await paying(stage)
+    await also_official(stage, buyer)
+    await stage.control("faults", answers={"close": fault})
+    answer = await buyer.start(order["order_no"], "jsapi")
+    assert (answer.status_code, answer.json()["code"]) == (409, "PAYMENT_IN_PROGRESS")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert (await Payment.get()).state == "OPEN"
+    again = await buyer.start(order["order_no"])
+    assert (again.status_code, again.json()["out_trade_no"]) == (200, first["out_trade_no"])
+
+
+@pytest.mark.parametrize("fault", ["reset_after", "signtest", "wrong_key"])
+async def test_rule_2_a_close_whose_answer_proves_nothing_is_settled_by_a_query(
+    stage: Stage, fault: str
+) -> None:
+    buyer, order, first = await paying(stage)
+    await also_official(stage, buyer)
+    await stage.control("faults", answers={"close": fault}, times=1)
+    assert (await buyer.start(order["order_no"], "jsapi")).status_code == 201
+    assert len(await calls(stage, first["out_trade_no"])) == 1
+    assert await moves(first["out_trade_no"]) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+
+
+async def test_rule_2_twenty_parallel_requests_make_one_payment_and_one_prepay(
+    stage: Stage,
+) -> None:
+    buyer = await stage.buyer()
+    number = (await buyer.order())["order_no"]
+    answers = await asyncio.gather(*(buyer.start(number) for _ in range(20)))
+    assert sorted(a.status_code for a in answers) == [200] * 19 + [201]
+    assert len({a.json()["out_trade_no"] for a in answers}) == 1
+    assert len(await calls(stage, "/jsapi")) == 1
+    assert await Payment.all().count() == 1
+
+
+async def test_rule_2_parallel_requests_for_two_scenes_leave_one_live_payment(
+    stage: Stage,
+) -> None:
+    buyer = await stage.buyer()
+    await also_official(stage, buyer)
+    order_no = (await buyer.order())["order_no"]
+    scenes = ["jsapi", "miniprogram"] * 5
+    answers = await asyncio.gather(*(buyer.start(order_no, scene) for scene in scenes))
+    assert {a.status_code for a in answers} <= {200, 201, 409}
+    live = await Payment.get(live=order_no)
+    assert live.state in ("NEW", "OPEN")
+    for payment in await Payment.exclude(id=live.id):
+        assert payment.state == "CLOSED"
+        assert (await stage.truth(payment.out_trade_no))["trade_state"] == "CLOSED"
+
+
+@pytest.mark.parametrize("fault", ["500", "reset_before", "reset_after", "signtest", "wrong_key"])
+async def test_rule_6_a_prepay_of_unknown_outcome_is_repeated_word_for_word(
+    stage: Stage, fault: str
+) -> None:
+    buyer = await stage.buyer()
+    order_no = (await buyer.order())["order_no"]
+    await stage.control("faults", answers={"prepay": fault}, times=1)
+    failed = await buyer.start(order_no)
+    assert (failed.status_code, failed.json()["code"]) == (503, "OUTCOME_UNKNOWN")
+    assert int(failed.headers["Retry-After"]) > 0
+    assert (await Payment.get()).state == "NEW"
+    assert (await buyer.start(order_no)).status_code == 200
+    one, two = await calls(stage, "/jsapi")
+    assert one["request_body"] == two["request_body"]
+    assert (await Payment.get()).state == "OPEN"
+
+
+async def test_rule_6_a_refused_prepay_names_wechats_code_and_keeps_the_number(
+    stage: Stage,
+) -> None:
+    buyer = await stage.buyer()
+    order_no = (await buyer.order())["order_no"]
+    await stage.control("faults", answers={"prepay": "refuse"}, times=1)
+    refused = await buyer.start(order_no)
+    assert (refused.status_code, refused.json()["code"]) == (502, "WECHAT_REFUSED")
+    assert refused.json()["wechat_code"] == "NO_AUTH"
+    assert refused.json()["wechat_request_id"]
+    assert (await buyer.start(order_no)).status_code == 200
+    assert await Payment.all().count() == 1
+
+
+async def test_rule_6_a_number_already_used_is_queried_and_alarms(
+    stage: Stage, diary: Diary
+) -> None:
+    buyer, order, first = await paying(stage)
+    request = (await Payment.get()).request
+    await Payment.all().update(request=request.replace("9900", "9901"), prepaid_at=None)
+    answer = await buyer.start(order["order_no"])
+    assert answer.json()["out_trade_no"] == first["out_trade_no"]
+    assert diary.alarms == ["prepay of our number refused"]
+    assert len(await calls(stage, first["out_trade_no"])) == 1
+
+
+async def test_rule_7_the_order_ends_at_wechat_when_it_ends_here(stage: Stage) -> None:
+    _, order, _ = await paying(stage)
+    sent = json.loads((await calls(stage, "/jsapi"))[0]["request_body"])["time_expire"]
+    assert sent.endswith("+08:00")
+    assert "." not in sent
+    ends = datetime.fromisoformat(order["expires_at"]).replace(microsecond=0)
+    assert datetime.fromisoformat(sent) == ends
