@@ -1,0 +1,145 @@
+"""Two SDKs from npm, unchanged, are merchants of the sandbox: wechatpay-axios-plugin and -node-v3.
+
+The versions are in node/package.json; npm puts them into build/, once.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from running import JSON, Demo, Notified
+
+NODE = ROOT / "tests" / "node"
+VERIFY_ANSWERS = ("wechatpay-axios-plugin public_key", "wechatpay-axios-plugin certificate")
+MODES = (*VERIFY_ANSWERS, "wechatpay-node-v3 certificate")
+
+
+class SdkError(Exception):
+    """Raised when the SDK raised."""
+
+
+class Sdk:
+    """One SDK in a Node process, and the merchant's fields that it does not fill in itself."""
+
+    def __init__(self, process: "subprocess.Popen[str]", demo: Demo, notify_url: str) -> None:
+        self.process, self.demo, self.notify_url = process, demo, notify_url
+
+    def __call__(self, verb: str, *given: Any) -> Any:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps([verb, *given]) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        if "error" in answer:
+            raise SdkError(answer["error"])
+        return answer.get("result")
+
+    def order(self) -> tuple[str, dict[str, str]]:
+        """Order with the SDK; return the number, and what it signs for the cashier."""
+        number, (_, openid) = f"N{secrets.token_hex(10)}", self.demo.login_code()
+        body = {
+            "description": "一盒茶 & more",
+            "out_trade_no": number,
+            "notify_url": self.notify_url,
+            "amount": {"total": 990, "currency": "CNY"},
+            "payer": {"openid": openid},
+        }
+        package, nonce = f"prepay_id={self('order', body)}", secrets.token_hex(16)
+        signed = [self.demo.app("miniprogram")["appid"], "1700000000", nonce, package]
+        names = ("appId", "timeStamp", "nonceStr", "package")
+        invoke = dict(zip(names, signed, strict=True))
+        return number, {**invoke, "signType": "RSA", "paySign": self("sign", *signed)}
+
+
+def missing(what: str) -> None:
+    """Skip here, fail in CI."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """The folder where npm put the SDKs."""
+    npm, folder = shutil.which("npm"), ROOT / "build" / "node"
+    if not (npm and shutil.which("node")):
+        missing("Node.js and npm are not installed: no SDK for Node is tried")
+    wanted, done = (NODE / "package.json").read_bytes(), folder / "installed.json"
+    if not done.exists() or done.read_bytes() != wanted:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_bytes(wanted)
+        command = [str(npm), "install", "--no-package-lock", "--no-audit", "--no-fund"]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        if run.returncode:
+            missing(f"npm cannot install the SDKs: {run.stderr[-500:]}")
+        done.write_bytes(wanted)
+    return folder
+
+
+@contextmanager
+def running(command: list[str], cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run a process that ends when its input ends."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+
+
+@pytest.fixture(params=MODES)
+def sdk(
+    demo: Demo,
+    installed: Path,
+    notified: Notified,
+    faults: Callable[..., JSON],
+    request: pytest.FixtureRequest,
+) -> Iterator[Sdk]:
+    """Each SDK, in each trust mode that it knows."""
+    faults(signing=request.param.split()[1])
+    script = [str(NODE / "sdks.mjs"), request.param, demo.sandbox, json.dumps(demo.known)]
+    with running(["node", *script], installed) as process:
+        yield Sdk(process, demo, notified.url)
+
+
+def test_it_orders_pays_and_queries_by_both_numbers(demo: Demo, sdk: Sdk) -> None:
+    number, invoke = sdk.order()
+    assert sdk("query", number)["trade_state"] == "NOTPAY"
+    paid = demo.control("pay", **invoke)
+    assert paid["err_msg"] == "requestPayment:ok", paid
+    for trade in (sdk("query", number), sdk("queryId", paid["transaction_id"])):
+        assert (trade["trade_state"], trade["amount"]["total"]) == ("SUCCESS", 990)
+        assert (trade["out_trade_no"], trade["transaction_id"]) == (number, paid["transaction_id"])
+
+
+def test_it_closes(sdk: Sdk) -> None:
+    number, _ = sdk.order()
+    assert sdk("close", number) == 204
+    assert sdk("query", number)["trade_state"] == "CLOSED"
+
+
+def test_it_reads_a_notification_that_was_really_sent(
+    demo: Demo, sdk: Sdk, notified: Notified
+) -> None:
+    number, invoke = sdk.order()
+    transaction_id = demo.control("pay", **invoke)["transaction_id"]
+    headers, body = notified.next()
+    lower = {name.lower(): value for name, value in headers.items()}
+    trade = sdk("read", lower, body.decode())
+    assert (trade["out_trade_no"], trade["transaction_id"]) == (number, transaction_id)
+    with pytest.raises(SdkError, match="the signature does not fit"):
+        sdk("read", lower, body.decode().replace("SUCCESS", "SUCCEED", 1))
+
+
+@pytest.mark.parametrize("sdk", VERIFY_ANSWERS, indirect=True)
+def test_it_refuses_an_answer_that_somebody_else_signed(
+    sdk: Sdk, faults: Callable[..., JSON]
+) -> None:
+    """Otherwise the tests above would say nothing about our signatures."""
+    number, _ = sdk.order()
+    faults(answers={"query": "wrong_key"})
+    with pytest.raises(SdkError, match="EV3_RES_HEADER_SIGNATURE_DIGEST"):
+        sdk("query", number)
