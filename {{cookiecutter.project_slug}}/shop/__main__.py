@@ -23,7 +23,7 @@ def main() -> int:
     """Run one command; exit 2 when the settings are wrong, each named on a line."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    args = parser().parse_args()
+    args = parser().parse_args(sys.argv[1:] or ["--help"])
     log.configure()
     run: Callable[[argparse.Namespace], int] = globals()[args.command]
     try:

@@ -43,6 +43,7 @@ class Shop:
     login: Login
     sessions: Sessions
     sweep: Sweep
+    leaving: bool = False
 
     async def start(self) -> None:
         """Open the database, and learn the sandbox's virtual time."""

@@ -8,7 +8,8 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,9 +17,9 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from . import errors, fields, sign
-from .errors import NotSent, OutcomeUnknown, SignatureInvalid, WeChatError
+from .errors import MalformedAnswer, NotSent, OutcomeUnknown, SignatureInvalid, WeChatError
 from .keys import Merchant
-from .transport import Answer, send
+from .transport import Answer, send, stream
 from .trust import Trust
 
 HOST = "https://api.mch.weixin.qq.com"
@@ -40,6 +41,17 @@ class Exchange:
     request_id: str | None
     signed_message: str
     error: str | None
+
+
+@dataclass
+class _Call:
+    """A signed request and, later, its answer."""
+
+    method: str
+    url: httpx.URL
+    headers: dict[str, str]
+    message: str
+    answer: Answer | None = None
 
 
 class Client:
@@ -85,6 +97,21 @@ class Client:
         await self._need_certificates()
         content = body if isinstance(body, bytes) else to_json(body)
         return await self._call("POST", path, content, self._verified)
+
+    @asynccontextmanager
+    async def download(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a bill's download_url; gives its raw bytes in pieces. WeChat signs none of them.
+
+        Our own signature goes to this client's hosts alone: MalformedAnswer for any other. Raises
+        Refused (the link has expired), NotSent, OutcomeUnknown; while reading, Cut.
+        """
+        call = self._sign("GET", self._own(url), b"")
+        with self._watched(call):
+            async with stream(self._http, call.url, call.headers) as (call.answer, pieces):
+                if call.answer.status != 200:
+                    _raise_for_status(call.answer)
+                    raise _unknown(call.answer, "a download answers 200")
+                yield pieces
 
     async def verify(self, headers: Mapping[str, str], body: bytes) -> None:
         """Prove that WeChat signed these raw bytes, fetching unknown certificates by the rules.
@@ -162,24 +189,43 @@ class Client:
     async def _exchange(
         self, host: str, method: str, path: str, body: bytes, read: _Reader
     ) -> dict[str, Any]:
-        url = httpx.URL(host + path)
+        call = self._sign(method, httpx.URL(host + path), body)
+        with self._watched(call):
+            call.answer = await send(self._http, method, call.url, call.headers, body)
+            return await read(call.answer)
+
+    def _own(self, text: str) -> httpx.URL:
+        try:
+            url = httpx.URL(text)
+        except httpx.InvalidURL:
+            raise MalformedAnswer("download_url", "not a URL") from None
+        own = [httpx.URL(host) for host in (self._host, self._standby) if host]
+        if url.userinfo or (url.scheme, url.netloc) not in [(u.scheme, u.netloc) for u in own]:
+            raise MalformedAnswer("download_url", f"{url.host!r} is not WeChat's host")
+        return url
+
+    def _sign(self, method: str, url: httpx.URL, body: bytes) -> _Call:
         target = url.raw_path.decode("ascii")  # what goes over the wire is what is signed
         timestamp, nonce = int(self._now()), sign.new_nonce()
         headers = self._headers(method, target, body, timestamp, nonce)
         message = sign.request_message(method, target, timestamp, nonce, body)
-        answer, failure, started = None, None, time.monotonic()
+        return _Call(method, url, headers, message)
+
+    @contextmanager
+    def _watched(self, call: _Call) -> Iterator[None]:
+        failure, started = None, time.monotonic()
         try:
-            answer = await send(self._http, method, url, headers, body)
-            return await read(answer)
+            yield
         except BaseException as error:
             failure = str(error) or type(error).__name__
             raise
         finally:
             if self._on_exchange:
+                target, seconds = call.url.raw_path.decode(), time.monotonic() - started
+                answer = call.answer
                 status, request = (answer.status, answer.request_id) if answer else (None, None)
-                seconds = time.monotonic() - started
                 self._on_exchange(
-                    Exchange(method, target, status, seconds, request, message, failure)
+                    Exchange(call.method, target, status, seconds, request, call.message, failure)
                 )
 
     def _headers(
@@ -226,7 +272,7 @@ def _raise_for_status(answer: Answer) -> None:
         return
     try:
         said = fields.json_object("body", answer.body)
-    except errors.MalformedAnswer:
+    except MalformedAnswer:
         said = {}
     code, message = str(said.get("code", "")), str(said.get("message", ""))
     if answer.status != 202 and not 400 <= answer.status < 500:
@@ -241,7 +287,7 @@ def _content(answer: Answer) -> dict[str, Any]:
         return {}
     try:
         content = fields.json_object("body", answer.body)
-    except errors.MalformedAnswer:
+    except MalformedAnswer:
         content = {}
     if not content:  # {} is what a 204 looks like to the caller
         raise _unknown(answer, "the answer is not a JSON object with content")

@@ -11,6 +11,13 @@ WeChatError
 │   └── TryAgain       202: accepted or busy, repeat the same call later
 ├── OutcomeUnknown     sent, but nobody knows what happened: query before anything else
 ├── NotSent            no connection was made: nothing happened
+├── BillError          a bill cannot be had, or must not be believed
+│   ├── BillNotReady   WeChat is still writing it
+│   ├── Cut            the download broke off: apply again, the link may have expired
+│   ├── Truncated      the gzip data ends too early or is damaged
+│   ├── TooBig         more bytes than any bill has
+│   ├── HashMismatch   the bytes are not those WeChat announced
+│   └── BadLine        a line is not what the documents describe
 └── LoginRefused       api.weixin.qq.com answered with an errcode
 """
 
@@ -102,6 +109,39 @@ class OutcomeUnknown(WeChatError):
 
 class NotSent(WeChatError):
     """Raised when nothing left this machine: repeating the call is safe."""
+
+
+class BillError(WeChatError):
+    """Raised when a bill cannot be used; nothing was compared with it."""
+
+
+class BillNotReady(BillError):
+    """Raised on STATEMENT_CREATING: come back after 10:00 in Beijing, then every 30 minutes."""
+
+
+class Cut(BillError):
+    """Raised when a download ends before it is complete, or takes far too long."""
+
+
+class Truncated(BillError):
+    """Raised when all bytes came, but their gzip data is incomplete or damaged."""
+
+
+class TooBig(BillError):
+    """Raised when a bill grows beyond the limit while it is unpacked."""
+
+
+class HashMismatch(BillError):
+    """Raised when the SHA1 of the unpacked bill is not the one WeChat announced."""
+
+
+class BadLine(BillError):
+    """Raised when a bill cannot be read at `line` (1 is the header; negative: from the end)."""
+
+    def __init__(self, line: int, column: str, problem: str) -> None:
+        super().__init__(f"line {line}, {column or 'all columns'}: {problem}")
+        self.line = line
+        self.column = column
 
 
 class LoginRefused(WeChatError):

@@ -1,6 +1,7 @@
 """Read the fields of WeChat's JSON (MalformedAnswer), check those that we send (ValueError)."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -70,6 +71,25 @@ def text(name: str, value: str, longest: int) -> str:
     """Return a string that we send; raise ValueError when it is blank or too long."""
     if not isinstance(value, str) or not value.strip() or len(value) > longest:
         raise ValueError(f"{name}: 1 to {longest} characters, not blank")
+    return value
+
+
+def number(name: str, value: str, shortest: int, longest: int, marks: str = "_-|*") -> str:
+    """Return a number that we chose 商户单号; raise ValueError when WeChat would refuse it."""
+    allowed = f"[0-9A-Za-z{re.escape(marks)}]+"
+    if (
+        not isinstance(value, str)
+        or not shortest <= len(value) <= longest
+        or not re.fullmatch(allowed, value)
+    ):
+        raise ValueError(f"{name}: {shortest} to {longest} of digits, letters, {' '.join(marks)}")
+    return value
+
+
+def amount(name: str, value: int) -> int:
+    """Return an amount that we send, in fen; raise ValueError unless it is an int of 1 or more."""
+    if type(value) is not int or value < 1:  # a bool is an int, too
+        raise ValueError(f"{name}: an int of at least 1 fen, not {value!r}")
     return value
 
 

@@ -16,7 +16,6 @@ from .client import Client
 from .errors import MalformedAnswer, OutcomeUnknown
 
 BEIJING = timezone(timedelta(hours=8))
-_OUT_TRADE_NO = r"[0-9A-Za-z_\-|*]{6,32}"
 
 
 def jsapi_order(
@@ -35,8 +34,6 @@ def jsapi_order(
 
     `openid` is the buyer's under exactly this `appid`. `time_expire` is sent in whole seconds.
     """
-    if isinstance(total_fen, bool) or not isinstance(total_fen, int) or total_fen < 1:
-        raise ValueError(f"total_fen: an int of at least 1 fen, not {total_fen!r}")
     if time_expire.tzinfo is None:
         raise ValueError("time_expire: a datetime with a time zone")
     order: dict[str, Any] = {
@@ -46,7 +43,7 @@ def jsapi_order(
         "out_trade_no": _number(out_trade_no),
         "time_expire": time_expire.astimezone(BEIJING).isoformat(timespec="seconds"),
         "notify_url": fields.url("notify_url", notify_url),
-        "amount": {"total": total_fen, "currency": "CNY"},
+        "amount": {"total": fields.amount("total_fen", total_fen), "currency": "CNY"},
         "payer": {"openid": fields.text("openid", openid, 128)},
     }
     if attach is not None:
@@ -147,9 +144,7 @@ class Transaction:
 
 
 def _number(value: str) -> str:
-    if not isinstance(value, str) or not re.fullmatch(_OUT_TRADE_NO, value):
-        raise ValueError("out_trade_no: 6 to 32 of digits, letters, _ - | *")
-    return value
+    return fields.number("out_trade_no", value, 6, 32)
 
 
 def _in_path(out_trade_no: str) -> str:

@@ -1,15 +1,18 @@
 """Send one request and read one answer, with limits; tell "not sent" from "unknown"."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpx
 
-from .errors import NotSent, OutcomeUnknown, WeChatError
+from .errors import Cut, NotSent, OutcomeUnknown, WeChatError
 
 TIMEOUT = httpx.Timeout(connect=5, read=10, write=10, pool=5)
 TOTAL_SECONDS = 20
+DOWNLOAD_SECONDS = 600
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 USER_AGENT = f"wechat-checkout httpx/{httpx.__version__}"  # WeChat refuses requests without one
 
@@ -52,24 +55,53 @@ async def send(
     Raises NotSent when nothing left this machine, OutcomeUnknown for everything after that.
     """
     content = _Content(body) if body else None
-    sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
-    if body:
-        sent["Content-Length"] = str(len(body))
-    extensions = {"timeout": TIMEOUT.as_dict()}
-    request = httpx.Request(method, url, headers=sent, content=content, extensions=extensions)
-    try:
+    request = _request(method, url, headers, content, len(body))
+    with _failures(url, content):
         async with asyncio.timeout(TOTAL_SECONDS):
             response = await http.send(request, stream=True, auth=None, follow_redirects=False)
             try:
                 return Answer(response.status_code, response.headers, await _read(response))
             finally:
                 await response.aclose()
-    except WeChatError:
-        raise
-    except (
-        Exception
-    ) as error:  # transports leak exceptions of their own, which must not pass as ours
-        raise _failure(error, url, content) from error
+
+
+@asynccontextmanager
+async def stream(
+    http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str]
+) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+    """Open a download: the body of a 200 comes in raw pieces, every other one in the Answer.
+
+    Raises what send() raises; while reading, Cut.
+    """
+    request = _request("GET", url, headers, None, 0)
+    async with AsyncExitStack() as stack:
+        with _failures(url, None):
+            async with asyncio.timeout(TOTAL_SECONDS):
+                response = await http.send(request, stream=True, auth=None, follow_redirects=False)
+                stack.push_async_callback(response.aclose)
+                body = b"" if response.status_code == 200 else await _read(response)
+        yield Answer(response.status_code, response.headers, body), _pieces(response)
+
+
+def _request(
+    method: str, url: httpx.URL, headers: Mapping[str, str], content: _Content | None, length: int
+) -> httpx.Request:
+    sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+    if content:
+        sent["Content-Length"] = str(length)
+    extensions = {"timeout": TIMEOUT.as_dict()}
+    return httpx.Request(method, url, headers=sent, content=content, extensions=extensions)
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    started = time.monotonic()
+    try:
+        async for piece in response.aiter_raw():
+            if time.monotonic() - started > DOWNLOAD_SECONDS:
+                raise TimeoutError
+            yield piece
+    except Exception as error:
+        raise Cut(f"the download broke off ({type(error).__name__})") from error
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -79,6 +111,16 @@ async def _read(response: httpx.Response) -> bytes:
         if len(data) > MAX_ANSWER_BYTES:
             raise OutcomeUnknown("the answer is too big", status=response.status_code)
     return bytes(data)
+
+
+@contextmanager
+def _failures(url: httpx.URL, content: _Content | None) -> Iterator[None]:
+    try:
+        yield
+    except WeChatError:
+        raise
+    except Exception as error:  # transports leak exceptions of their own: they must not pass
+        raise _failure(error, url, content) from error
 
 
 def _failure(error: Exception, url: httpx.URL, content: _Content | None) -> WeChatError:

@@ -24,7 +24,7 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
             log.failure("not ready", error)
             return answer({"ready": False, "database": "does not answer"}, 503)
         keys = bool(shop.channels)
-        ready = not unapplied and keys
+        ready = not unapplied and keys and not shop.leaving
         said = {"ready": ready, "database": "ok", "migrations": unapplied or "ok", "keys": keys}
         return answer(said, 200 if ready else 503)
 

@@ -1,6 +1,7 @@
 """The server: every route, what happens around each request, start and stop."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from sanic import Request, Sanic
@@ -18,6 +19,7 @@ CONFIG = {
     "AUTO_EXTEND": False,
     "FALLBACK_ERROR_FORMAT": "json",
     "GRACEFUL_SHUTDOWN_TIMEOUT": 10,
+    "LEAVE_SECONDS": 0.5,  # ours: answer what has arrived, before connections are closed
     "MOTD": False,
     "REQUEST_MAX_SIZE": 8 * 1024 * 1024,  # above it the connection is cut
     "RESPONSE_TIMEOUT": 30,
@@ -36,6 +38,11 @@ def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[A
         if sweep:
             background.append(asyncio.create_task(forever(shop.patrol, pause=1)))
 
+    @app.before_server_stop
+    async def leave(_: object) -> None:
+        shop.leaving = True
+        await asyncio.sleep(app.config.LEAVE_SECONDS)
+
     @app.after_server_stop
     async def stop(_: object) -> None:
         for task in background:
@@ -43,7 +50,7 @@ def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[A
         await shop.stop()
 
     app.register_middleware(_begin, "request")
-    app.register_middleware(_finish, "response")
+    app.register_middleware(partial(_finish, shop), "response")
     app.exception(Exception)(answer_failure)
     for api in APIS:
         api.attach(app, shop)
@@ -57,5 +64,7 @@ async def _begin(request: Request) -> None:
     log.begin(request.headers.get("x-request-id", ""))
 
 
-async def _finish(_: Request, response: BaseHTTPResponse) -> None:
+async def _finish(shop: Shop, request: Request, response: BaseHTTPResponse) -> None:
     response.headers["X-Request-ID"] = log.request_id.get()
+    if shop.leaving and request.stream is not None:
+        request.stream.keep_alive = False  # type: ignore[attr-defined]

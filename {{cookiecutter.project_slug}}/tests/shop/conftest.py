@@ -192,6 +192,7 @@ async def stage(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         shop = build(Env(settings(known, sandbox_url, url, database_url) | more_settings))
         server = create_app(shop, sweep=False, name=f"shop-{next(_names)}")
+        server.config.LEAVE_SECONDS = 0
         server.config.TOUCHUP = False  # it can be done only once in a process
         async with (
             serve(server, listener),

@@ -134,5 +134,7 @@ async def outcomes(out_trade_no: str = "") -> list[tuple[str, str]]:
 async def until(condition: Callable[[], Awaitable[object]], seconds: float = 5) -> None:
     """Wait for something that happens in the background."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while True:
+            if await condition():
+                return
             await asyncio.sleep(0.005)

@@ -1,0 +1,129 @@
+"""The HTTP contract: every route is documented, answers have the documented shape."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shop.web import pages
+from tests.shop.conftest import ADMIN_TOKEN, Stage
+from tests.shop.kit import paying
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+ROUTES = {
+    "POST /api/sessions/miniprogram",
+    "POST /api/sessions/guest",
+    "GET /api/me",
+    "GET /api/products",
+    "POST /api/orders",
+    "GET /api/orders",
+    "GET /api/orders/{order_no}",
+    "POST /api/orders/{order_no}/payments",
+    "POST /api/orders/{order_no}/cancel",
+    "GET /api/admin/orders",
+    "GET /api/admin/payments",
+    "GET /api/admin/notifications",
+    "POST /api/admin/notifications/{number}/replay",
+    "POST /api/admin/payments/{out_trade_no}/query",
+}
+ORDER = {
+    "order_no", "state", "total_fen", "refunded_fen", "refunding_fen", "items", "created_at",
+    "expires_at", "paid_at", "payments", "refunds",
+}  # fmt: skip
+
+
+async def document(stage: Stage) -> dict[str, Any]:
+    said: dict[str, Any] = (await stage.http.get("/openapi.json")).json()
+    return said
+
+
+def fits(value: Any, schema: dict[str, Any], shapes: dict[str, Any]) -> bool:
+    """Check a value against the part of JSON Schema that the document uses."""
+    if "$ref" in schema:
+        return fits(value, shapes[schema["$ref"].rpartition("/")[2]], shapes)
+    if "anyOf" in schema:
+        return any(fits(value, part, shapes) for part in schema["anyOf"])
+    if schema.get("type") == "object" and "properties" in schema:
+        known = schema["properties"]
+        return set(schema.get("required", [])) <= set(value) <= set(known) and all(
+            fits(part, known[name], shapes) for name, part in value.items()
+        )
+    if schema.get("type") == "array":
+        return isinstance(value, list) and all(fits(v, schema["items"], shapes) for v in value)
+    types = {"string": str, "integer": int, "null": type(None), "object": dict}
+    return isinstance(value, types[schema["type"]])
+
+
+async def test_every_route_of_the_contract_is_documented_and_nothing_else(stage: Stage) -> None:
+    paths = (await document(stage))["paths"]
+    assert {f"{verb.upper()} {path}" for path, verbs in paths.items() for verb in verbs} == ROUTES
+
+
+async def test_answers_fit_the_document(stage: Stage) -> None:
+    buyer, order, _ = await paying(stage)
+    said = await document(stage)
+    shapes = said["components"]["schemas"]
+    reads = {
+        "/api/me": buyer.headers,
+        "/api/products": {},
+        "/api/orders": buyer.headers,
+        "/api/orders/{order_no}": buyer.headers,
+        "/api/admin/orders": ADMIN,
+        "/api/admin/payments": ADMIN,
+        "/api/admin/notifications": ADMIN,
+    }
+    for path, headers in reads.items():
+        answer = await stage.http.get(path.format(order_no=order["order_no"]), headers=headers)
+        schema = said["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+        assert fits(answer.json(), schema["schema"], shapes), (path, answer.text)
+    failed = await stage.http.get("/api/me")
+    assert fits(failed.json(), shapes["Failure"], shapes)
+
+
+async def test_an_order_has_the_fields_of_the_contract(stage: Stage) -> None:
+    buyer, order, started = await paying(stage)
+    assert set(order) == ORDER
+    assert order["items"] == [
+        {"sku": "longjing", "name": order["items"][0]["name"], "quantity": 1, "price_fen": 9900}
+    ]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", order["created_at"])
+    seen = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
+    assert list(seen["payments"][0]) == [
+        "out_trade_no", "channel", "scene", "state", "transaction_id", "paid_at"
+    ]  # fmt: skip
+    assert set(started) == {"out_trade_no", "scene", "invoke"}
+    assert list(started["invoke"]) == [
+        "appId", "timeStamp", "nonceStr", "package", "signType", "paySign"
+    ]  # fmt: skip
+    assert all(isinstance(value, str) for value in started["invoke"].values())
+    assert started["out_trade_no"].startswith("S")
+
+
+async def test_the_docs_page_needs_no_other_server(stage: Stage) -> None:
+    page = (await stage.http.get("/docs")).text
+    assert "POST" in page
+    assert re.findall(r"(?:src|href)=\"(?:https?:)?//", page) == []
+
+
+async def test_ready_means_migrated_and_alive_means_alive(stage: Stage) -> None:
+    assert (await stage.http.get("/healthz")).status_code == 200
+    ready = await stage.http.get("/readyz")
+    assert (ready.status_code, ready.json()["migrations"]) == (200, "ok")
+    from shop.work import transaction
+
+    async with transaction() as connection:
+        await connection.execute_query("DELETE FROM tortoise_migrations")
+    ready = await stage.http.get("/readyz")
+    assert (ready.status_code, ready.json()["migrations"]) == (503, ["0001_initial"])
+
+
+async def test_a_verify_file_dropped_into_pages_is_served_at_the_root(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PAGES", tmp_path)
+    (tmp_path / "MP_verify_AbCdEf1234567890.txt").write_text("AbCdEf1234567890")
+    answer = await stage.http.get("/MP_verify_AbCdEf1234567890.txt")
+    assert (answer.status_code, answer.text) == (200, "AbCdEf1234567890")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert (await stage.http.get("/MP_verify_other.txt")).status_code == 404

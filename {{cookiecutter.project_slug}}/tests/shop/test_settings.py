@@ -1,0 +1,178 @@
+"""Settings: each bad value is named with an example, secrets stay secret, doctor finds the rest."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shop import doctor, log
+from shop.app import build
+from shop.settings import ROOT, Env, Secret, SettingsError, load, read_dotenv
+from tests.shop.conftest import Stage, settings
+
+BAD = {
+    "SHOP_PUBLIC_URL": ["shop.example.com", "http://shop.example.com", "https://a/b", "ftp://a"],
+    "SHOP_SECRET_KEY": ["", "short"],
+    "SHOP_ADMIN_TOKEN": ["short"],
+    "SHOP_ORDER_TTL": ["0", "60", "-1", "1.5", "9999999", "an hour"],
+    "SHOP_TRADE_PREFIX": ["-", "TOOLONG", "店"],
+    "SHOP_PROXIES_COUNT": ["-1", "x", "99"],
+    "SHOP_MCHID": ["", "abc", "1900000001"],
+    "SHOP_MERCHANT_SERIAL": ["", "12"],
+    "SHOP_MERCHANT_KEY": ["", "nonsense", "/nowhere/apiclient_key.pem"],
+    "SHOP_APIV3_KEY": ["", "x" * 31],
+    "SHOP_WECHATPAY_PUBLIC_KEY_ID": ["", "KEY_1", "PUB_KEY_ID_0111"],
+    "SHOP_WECHATPAY_PUBLIC_KEY": ["", "nonsense"],
+    "SHOP_MINIPROGRAM_APPID": ["", "wx1"],
+    "SHOP_MINIPROGRAM_SECRET": [""],
+    "SHOP_OFFICIAL_ACCOUNT_APPID": [""],
+    "SHOP_OFFICIAL_ACCOUNT_SECRET": [""],
+    "SHOP_CHANNELS": ["paypal"],
+    "SHOP_SANDBOX_URL": ["localhost:9000", "ftp://x"],
+}
+
+
+@pytest.fixture
+def good(stage: Stage) -> dict[str, str]:
+    return settings(
+        stage.known, str(stage.sandbox.base_url).rstrip("/"), stage.origin, "sqlite://x"
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BAD.items() for v in vs])
+async def test_a_bad_value_names_its_variable(good: dict[str, str], name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        build(Env(good | {name: value}))
+    lines = [line for line in str(refused.value).splitlines() if line.startswith(f"{name}: ")]
+    assert lines
+    assert "for example" in lines[0]
+
+
+async def test_all_that_is_wrong_is_told_at_once(good: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        build(Env(good | {"SHOP_MCHID": "x", "SHOP_SECRET_KEY": "", "SHOP_ORDER_TTL": "1"}))
+    assert len(str(refused.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", ["SHOP_MCHID", "SHOP_WECHATPAY_PUBLIC_KEY_ID"])
+async def test_sandbox_keys_do_not_start_a_real_shop(good: dict[str, str], name: str) -> None:
+    real = good | {"SHOP_SANDBOX_URL": "", "SHOP_PUBLIC_URL": "https://shop.example.com"}
+    with pytest.raises(SettingsError) as refused:
+        build(Env(real))
+    assert f"{name}: belongs to the sandbox" in str(refused.value)
+
+
+async def test_secrets_are_starred_in_every_repr(good: dict[str, str]) -> None:
+    shop = build(Env(good | {"SHOP_ADMIN_TOKEN": "t" * 40}))
+    shown = repr(shop.settings) + repr(shop)
+    for name in ("SHOP_SECRET_KEY", "SHOP_MINIPROGRAM_SECRET", "SHOP_APIV3_KEY"):
+        assert good[name] not in shown
+    assert "t" * 40 not in shown
+    assert repr(Secret("abc")) == "'***'"
+
+
+async def test_logs_never_show_a_secret(good: dict[str, str]) -> None:
+    build(Env(good))
+    record = logging.LogRecord("shop", logging.INFO, "", 0, "event", None, None)
+    record.fields = {name: good[name] for name in good if "SECRET" in name or "KEY" in name}
+    record.fields["url"] = f"https://x/?secret={good['SHOP_MINIPROGRAM_SECRET']}"
+    line = log.JsonLines().format(record)
+    assert json.loads(line)["event"] == "event"
+    for name in (
+        "SHOP_SECRET_KEY",
+        "SHOP_MINIPROGRAM_SECRET",
+        "SHOP_APIV3_KEY",
+        "SHOP_MERCHANT_KEY",
+    ):
+        assert good[name] not in line
+        assert json.dumps(good[name])[1:-1] not in line
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# a comment\nSHOP_TRADE_PREFIX=A\nexport SHOP_ORDER_TTL='600'\n\nX=\"a b\"\n")
+    assert read_dotenv(file) == {"SHOP_TRADE_PREFIX": "A", "SHOP_ORDER_TTL": "600", "X": "a b"}
+    env = Env({"SHOP_TRADE_PREFIX": "B", "SHOP_SECRET_KEY": "k" * 32}, file)
+    found = load(env)
+    assert (found.trade_prefix, found.order_ttl) == ("B", 600)
+
+
+def command(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m shop …` with no settings but these."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SHOP_")}
+    return subprocess.run(
+        [sys.executable, "-m", "shop", *words],
+        cwd=ROOT, env=kept | env, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_serve_without_settings_names_what_is_missing_and_exits_2() -> None:
+    done = command("serve")
+    assert done.returncode == 2
+    assert "SHOP_MCHID: is missing, for example" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_alone_prints_the_commands() -> None:
+    done = command()
+    for name in ("serve", "demo", "migrate", "sweep", "doctor"):
+        assert name in done.stdout + done.stderr
+
+
+async def test_doctor_finds_nothing_wrong_with_a_healthy_shop(
+    stage: Stage, good: dict[str, str], database_url: str
+) -> None:
+    found = await findings(good, database_url)
+    assert [finding for finding in found if not finding.ok] == []
+
+
+async def findings(good: dict[str, str], url: str, **changes: str) -> list[Any]:
+    """Examine a changed shop in a process of its own (Tortoise serves one database a process)."""
+    code = "import asyncio, json, os; from shop import doctor; from shop.settings import Env;"
+    code += "found = asyncio.run(doctor.findings(Env(os.environ)));"
+    code += "print(json.dumps([[f.ok, f.what, f.advice] for f in found]))"
+    env = os.environ | good | {"SHOP_DATABASE_URL": url} | changes
+    import asyncio
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return [doctor.Finding(*finding) for finding in json.loads(out)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"SHOP_MERCHANT_SERIAL": "0" * 40}, "WeChat Pay accepts our signature"),
+        ({"SHOP_MCHID": "9999999999"}, "WeChat Pay accepts our signature"),
+        ({"SHOP_MCH_ID": "1"}, "SHOP_MCH_ID"),
+        ({"SHOP_APIV3_KEY": "short"}, "SHOP_APIV3_KEY"),
+        ({"SHOP_DATABASE_URL": "sqlite:///tmp/no-such-folder-here/../shop-doctor.db"}, "schema"),
+    ],
+)
+async def test_doctor_names_what_is_wrong(
+    stage: Stage, good: dict[str, str], database_url: str, changes: dict[str, str], expected: str
+) -> None:
+    found = await findings(good, database_url, **changes)
+    wrong = {finding.what: finding.advice for finding in found if not finding.ok}
+    assert expected in wrong
+    assert wrong[expected]
+
+
+async def test_doctor_compares_key_and_certificate(
+    stage: Stage, good: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "apiclient_key.pem", tmp_path / "apiclient_cert.pem"
+    certificate.write_text(stage.known["merchant_certificate_pem"])
+    key.write_text(stage.known["merchant_private_key_pem"])
+    right = await findings(good, database_url, SHOP_MERCHANT_KEY=str(key))
+    assert all(finding.ok for finding in right)
+    key.write_text(stage.known["wechat_private_key_pem"])
+    wrong = await findings(good, database_url, SHOP_MERCHANT_KEY=str(key))
+    assert "key and certificate belong together" in [f.what for f in wrong if not f.ok]
