@@ -49,15 +49,14 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
         kind = TYPES.get(Path(name).suffix, "application/octet-stream")
         return HTTPResponse(_file(H5, name), headers=headers, content_type=kind)
 
-    async def verify(_: Request, token: str) -> HTTPResponse:
-        body = _file(PAGES, f"MP_verify_{token}.txt")
-        return HTTPResponse(body, content_type="text/plain")
+    async def verify(_: Request, name: str) -> HTTPResponse:
+        return HTTPResponse(_file(PAGES, name), content_type="text/plain")
 
     if H5.is_dir():
         app.add_route(index, "/", methods=SAFE, name="page_index")
         app.add_route(asset, "/h5/<name:str>", methods=SAFE, name="page_asset")
     app.add_route(
-        verify, r"/MP_verify_<token:([A-Za-z0-9]{1,64})>.txt", methods=SAFE, name="mp_verify"
+        verify, r"/<name:MP_verify_[A-Za-z0-9]{1,64}\.txt>", methods=SAFE, name="mp_verify"
     )
 
 
