@@ -5,249 +5,223 @@ in pay.weixin.qq.com/docs/merchant/apis/bill-download/trade-bill/get-trade-bill.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from operator import attrgetter
+from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 from .errors import BadLine
 from .transactions import BEIJING
 
 _MAX_LINE = 64 * 1024
 _YUAN = re.compile(r"(-?[0-9]{1,15})(?:\.([0-9]{1,2}))?")
-_FEE = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,8})?")
+_FEE = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,8})?")
 _COUNT = re.compile(r"([0-9]{1,15})(?:\.0+)?")  # WeChat also writes 45.0
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+_Row = TypeVar("_Row", "TradeRow", "FundRow")
 
 
-@dataclass(frozen=True, slots=True)
-class TradeRow:
-    """A payment or a refund in the trade bill; a refund has refund_id and a total_fen of 0.
-
-    Compare total_fen 订单金额 and refund_fen 申请退款金额; the settlement amounts are without
-    coupons. `refund_status` is that of the day of acceptance and never updated.
-    """
-
-    trade_time: datetime
-    appid: str
-    mchid: str
-    sub_mchid: str | None
-    transaction_id: str
-    out_trade_no: str
-    trade_type: str
-    trade_state: str
-    currency: str
-    total_fen: int
-    settlement_total_fen: int
-    refund_id: str | None
-    out_refund_no: str | None
-    refund_fen: int
-    settlement_refund_fen: int
-    coupon_refund_fen: int
-    refund_status: str | None
-    refund_create_time: datetime | None
-    refund_success_time: datetime | None
-    fee_yuan: Decimal
+@lru_cache  # most cells are 0.00
+def fen(yuan: str) -> int:
+    """Turn an amount in yuan into fen, exactly; raise ValueError, also for a third decimal."""
+    if found := _YUAN.fullmatch(yuan):
+        return int(found[1] + (found[2] or "").ljust(2, "0"))
+    raise ValueError("an amount in yuan")
 
 
-@dataclass(frozen=True, slots=True)
-class FundRow:
-    """A movement in the fund-flow bill; `direction` is 收入 (in) or 支出 (out)."""
+def _fee(yuan: str) -> Decimal:
+    if _FEE.fullmatch(yuan):
+        return Decimal(yuan)
+    raise ValueError("a fee in yuan")
 
-    booked_at: datetime
-    transaction_id: str
-    flow_id: str
-    business: str
-    kind: str
-    direction: str
-    amount_fen: int
-    balance_fen: int
-    note: str
-    voucher: str
+
+def _count(text: str) -> int:
+    if found := _COUNT.fullmatch(text):
+        return int(found[1])
+    raise ValueError("a count")
+
+
+def _time(text: str) -> datetime:
+    try:
+        if _TIME.fullmatch(text):
+            return datetime.fromisoformat(text).replace(tzinfo=BEIJING).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("a time")
+
+
+def _maybe(text: str) -> str | None:
+    return None if text in ("", "0") else text
+
+
+def _maybe_time(text: str) -> datetime | None:
+    return _time(text) if text else None
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The last two lines: how many rows, and counts and amounts in fen by WeChat's own words."""
+class _Column:
+    """The column that fills a field; `absent` is its text in layouts without it, if there are."""
 
-    rows: int
-    sums: Mapping[str, int]
+    name: str
+    read: Callable[[str], Any] = str
+    absent: str | None = None
+
+
+class TradeRow(NamedTuple):
+    """A payment or a refund in the trade bill 交易账单; a refund has refund numbers and refund_fen.
+
+    Compare total_fen and refund_fen; settlement amounts are without coupons. `refund_status` is
+    that of the day on which the refund was accepted, never updated.
+    """
+
+    trade_time: Annotated[datetime, _Column("交易时间", _time)]
+    appid: Annotated[str, _Column("公众账号ID")]
+    mchid: Annotated[str, _Column("商户号")]
+    sub_mchid: Annotated[str | None, _Column("特约商户号", _maybe)]
+    transaction_id: Annotated[str, _Column("微信订单号")]
+    out_trade_no: Annotated[str, _Column("商户订单号")]
+    trade_type: Annotated[str, _Column("交易类型")]
+    trade_state: Annotated[str, _Column("交易状态")]
+    currency: Annotated[str, _Column("货币种类")]
+    total_fen: Annotated[int, _Column("订单金额", fen)]
+    settlement_total_fen: Annotated[int, _Column("应结订单金额", fen)]
+    refund_id: Annotated[str | None, _Column("微信退款单号", _maybe, absent="")]
+    out_refund_no: Annotated[str | None, _Column("商户退款单号", _maybe, absent="")]
+    refund_fen: Annotated[int, _Column("申请退款金额", fen, absent="0")]
+    settlement_refund_fen: Annotated[int, _Column("退款金额", fen, absent="0")]
+    coupon_refund_fen: Annotated[int, _Column("充值券退款金额", fen, absent="0")]
+    refund_status: Annotated[str | None, _Column("退款状态", _maybe, absent="")]
+    refund_create_time: Annotated[datetime | None, _Column("退款申请时间", _maybe_time, absent="")]
+    refund_success_time: Annotated[datetime | None, _Column("退款成功时间", _maybe_time, absent="")]
+    fee_yuan: Annotated[Decimal, _Column("手续费", _fee)]
+
+    def sums(self) -> dict[str, int]:
+        """Return what this row adds to the bill's summary, in fen.
+
+        手续费总金额 is not among it: fees have up to five decimals, and WeChat rounds their sum.
+        """
+        return {
+            "总交易单数": 1,
+            "应结订单总金额": self.settlement_total_fen,
+            "退款总金额": self.settlement_refund_fen,
+            "充值券退款总金额": self.coupon_refund_fen,
+            "订单总金额": self.total_fen,
+            "申请退款总金额": self.refund_fen,
+        }
+
+
+class FundRow(NamedTuple):
+    """A movement in the fund-flow bill 资金账单; `direction` is 收入 (in) or 支出 (out)."""
+
+    booked_at: Annotated[datetime, _Column("记账时间", _time)]
+    transaction_id: Annotated[str, _Column("微信支付业务单号")]
+    flow_id: Annotated[str, _Column("资金流水单号")]
+    business: Annotated[str, _Column("业务名称")]
+    kind: Annotated[str, _Column("业务类型")]
+    direction: Annotated[str, _Column("收支类型")]
+    amount_fen: Annotated[int, _Column("收支金额(元)", fen)]
+    balance_fen: Annotated[int, _Column("账户结余(元)", fen)]
+    note: Annotated[str, _Column("备注")]
+    voucher: Annotated[str, _Column("业务凭证号")]
+
+    def sums(self) -> dict[str, int]:
+        """Return what this row adds to the bill's summary: counts, and amounts in fen."""
+        word = self.direction
+        return {"资金流水总笔数": 1, f"{word}笔数": 1, f"{word}金额": self.amount_fen}
 
 
 def rows(path: Path) -> Iterator[TradeRow]:
-    """Yield the rows of a trade bill (ALL, SUCCESS, REFUND), times in UTC.
+    """Yield the rows of a trade bill (ALL, SUCCESS or REFUND), times in UTC.
 
-    Raises BadLine at the line where it is wrong; counts and sums are checked after the last row.
+    Raises BadLine where a line is wrong; counts and sums are checked after the last row.
     """
-    return _read(path, _TRADE)
+    return _read(path, TradeRow)
 
 
 def fund_rows(path: Path) -> Iterator[FundRow]:
     """Yield the rows of a fund-flow bill; otherwise like rows()."""
-    return _read(path, _FUND)
+    return _read(path, FundRow)
 
 
-def summary(path: Path) -> Summary:
-    """Read the summary of either bill from the end of the file, before its rows; raise BadLine."""
+def summary(path: Path) -> dict[str, int]:
+    """Read the summary at the end of either bill, without its rows: counts, and amounts in fen.
+
+    Keys are WeChat's words, 总交易单数 or 资金流水总笔数 first. Raises BadLine.
+    """
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _MAX_LINE))
         *_, header, values = [b"", b"", *file.read().splitlines()]
-    layout = _FUND if header.startswith(_FUND.count.encode()) else _TRADE
-    return _summary(layout, -2, _text(-2, header), _text(-1, values))
+    return _summary(-1, _text(-2, header), _text(-1, values))
 
 
-class _Values:
-    """One line of values, by the name of their column."""
-
-    def __init__(self, line: int, columns: Mapping[str, int], text: str) -> None:
-        self.line = line
-        self._columns = columns
-        self._values = text[1:].split(",`")  # a comma inside a name separates nothing
-        if text[:1] != "`" or len(self._values) != len(columns):
-            found = f"{len(self._values)} values for {len(columns)} columns"
-            raise BadLine(line, "", found if text[:1] == "`" else "values begin with a backtick")
-
-    def text(self, column: str) -> str:
-        return self._values[self._columns[column]]
-
-    def maybe(self, column: str) -> str | None:
-        """Return None for an absent column and for the "0" and "" that mean none."""
-        value = self.text(column) if column in self._columns else ""
-        return None if value in ("", "0") else value
-
-    def fen(self, column: str) -> int:
-        """Turn yuan into fen exactly; an absent column is 0."""
-        if column not in self._columns:
-            return 0
-        found = self._match(column, _YUAN, "an amount in yuan")
-        return int(found[1] + (found[2] or "").ljust(2, "0"))
-
-    def number(self, column: str) -> int:
-        return int(self._match(column, _COUNT, "a count")[1])
-
-    def fee(self, column: str) -> Decimal:
-        return Decimal(self._match(column, _FEE, "a fee in yuan")[0])
-
-    def time(self, column: str) -> datetime:
-        text = self._match(column, _TIME, "a time in Beijing")[0]
-        try:
-            return datetime.fromisoformat(text).replace(tzinfo=BEIJING).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise BadLine(self.line, column, f"{text!r} is no time") from None
-
-    def maybe_time(self, column: str) -> datetime | None:
-        return self.time(column) if self.maybe(column) else None
-
-    def _match(self, column: str, pattern: re.Pattern[str], what: str) -> re.Match[str]:
-        found = pattern.fullmatch(self.text(column))
-        if found is None:
-            raise BadLine(self.line, column, f"{self.text(column)[:40]!r} is not {what}")
-        return found
+_STARTS = ("总交易单数,", "资金流水总笔数,")
+_SUMMARY: dict[str, Callable[[str], int]] = {
+    **dict.fromkeys(("总交易单数", "资金流水总笔数", "收入笔数", "支出笔数"), _count),
+    **dict.fromkeys(("订单总金额", "申请退款总金额", "收入金额", "支出金额"), fen),
+    **dict.fromkeys(("应结订单总金额", "退款总金额", "充值券退款总金额"), fen),
+}
 
 
-def _trade_row(values: _Values) -> TradeRow:
-    return TradeRow(
-        trade_time=values.time("交易时间"),
-        appid=values.text("公众账号ID"),
-        mchid=values.text("商户号"),
-        sub_mchid=values.maybe("特约商户号"),
-        transaction_id=values.text("微信订单号"),
-        out_trade_no=values.text("商户订单号"),
-        trade_type=values.text("交易类型"),
-        trade_state=values.text("交易状态"),
-        currency=values.text("货币种类"),
-        total_fen=values.fen("订单金额"),
-        settlement_total_fen=values.fen("应结订单金额"),
-        refund_id=values.maybe("微信退款单号"),
-        out_refund_no=values.maybe("商户退款单号"),
-        refund_fen=values.fen("申请退款金额"),
-        settlement_refund_fen=values.fen("退款金额"),
-        coupon_refund_fen=values.fen("充值券退款金额"),
-        refund_status=values.maybe("退款状态"),
-        refund_create_time=values.maybe_time("退款申请时间"),
-        refund_success_time=values.maybe_time("退款成功时间"),
-        fee_yuan=values.fee("手续费"),
-    )
-
-
-def _fund_row(values: _Values) -> FundRow:
-    return FundRow(
-        booked_at=values.time("记账时间"),
-        transaction_id=values.text("微信支付业务单号"),
-        flow_id=values.text("资金流水单号"),
-        business=values.text("业务名称"),
-        kind=values.text("业务类型"),
-        direction=values.text("收支类型"),
-        amount_fen=values.fen("收支金额(元)"),
-        balance_fen=values.fen("账户结余(元)"),
-        note=values.text("备注"),
-        voucher=values.text("业务凭证号"),
-    )
-
-
-def _trade_sums(row: TradeRow) -> dict[str, int]:
-    return {
-        "应结订单总金额": row.settlement_total_fen,
-        "退款总金额": row.settlement_refund_fen,
-        "充值券退款总金额": row.coupon_refund_fen,
-        "订单总金额": row.total_fen,
-        "申请退款总金额": row.refund_fen,
-    }
-
-
-def _fund_sums(row: FundRow) -> dict[str, int]:
-    return {f"{row.direction}笔数": 1, f"{row.direction}金额": row.amount_fen}
-
-
-@dataclass(frozen=True)
-class _Layout(Generic[Row]):
-    """What a bill must have: its columns, and a summary that begins with `count`."""
-
-    columns: str
-    read: Callable[[_Values], Row]
-    count: str
-    sums: Callable[[Row], dict[str, int]]
-
-
-_TRADE = _Layout(
-    "交易时间 公众账号ID 商户号 微信订单号 商户订单号 交易类型 交易状态 货币种类 应结订单金额 订单金额 手续费",
-    _trade_row,
-    "总交易单数",
-    _trade_sums,
-)
-_FUND = _Layout(
-    "记账时间 微信支付业务单号 资金流水单号 业务名称 业务类型 收支类型 收支金额(元) 账户结余(元) 备注 业务凭证号",
-    _fund_row,
-    "资金流水总笔数",
-    _fund_sums,
-)
-# 手续费总金额 is not compared: WeChat rounds it its own way
-_SUMS = "应结订单总金额 退款总金额 充值券退款总金额 订单总金额 申请退款总金额 收入金额 支出金额".split()
-_COUNTS = "收入笔数 支出笔数".split()
-
-
-def _read(path: Path, layout: _Layout[Row]) -> Iterator[Row]:
-    count, found = 0, Counter[str]()
+def _read(path: Path, row: type[_Row]) -> Iterator[_Row]:
+    found = Counter[str]()
     with path.open("rb") as file:
         lines = enumerate(iter(lambda: file.readline(_MAX_LINE), b""), 1)
         line, header = next(lines, (1, b""))
-        columns = _columns(layout, _text(1, header.removeprefix(b"\xef\xbb\xbf")))
+        read = _reader(row, _text(1, header.removeprefix(b"\xef\xbb\xbf")))
         for line, raw in lines:
             text = _text(line, raw)
-            if text.startswith(layout.count):
-                said = _summary(layout, line, text, _text(line + 1, next(lines, (0, b""))[1]))
-                _compare(line + 1, layout, said, Summary(count, found))
-                if next(lines, None):
-                    raise BadLine(line + 2, "", "nothing follows the summary")
+            if text.startswith(_STARTS):
+                line, values = next(lines, (line + 1, b""))
+                _compare(line, found, _summary(line, text, _text(line, values)))
+                if trailing := next(lines, None):
+                    raise BadLine(trailing[0], "", "nothing follows a summary")
                 return
-            row = layout.read(_Values(line, columns, text))
-            count += 1
-            found.update(layout.sums(row))
-            yield row
-    raise BadLine(line + 1, layout.count, "the bill ends without its summary")
+            one = read(line, text)
+            found.update(one.sums())
+            yield one
+    raise BadLine(line + 1, "", "the bill ends without its summary")
+
+
+def _reader(row: type[_Row], header: str) -> Callable[[int, str], _Row]:
+    """Match the fields of a row with the columns of this file, once."""
+    places = {name: place for place, name in enumerate(header.split(","))}
+    hints = get_type_hints(row, include_extras=True).values()
+    columns: list[_Column] = [hint.__metadata__[0] for hint in hints]
+    if lacking := [one.name for one in columns if one.absent is None and one.name not in places]:
+        raise BadLine(1, lacking[0], "no such column")
+    plan = [(one.read, places.get(one.name), one.absent or "") for one in columns]
+
+    def read_line(line: int, text: str) -> _Row:
+        values = _values(line, text, len(places))
+        texts = [absent if place is None else values[place] for _, place, absent in plan]
+        try:
+            return row(*[read(text) for (read, _, _), text in zip(plan, texts, strict=True)])
+        except ValueError:
+            for one, text in zip(columns, texts, strict=True):
+                _cell(line, one.name, one.read, text)
+            raise
+
+    return read_line
+
+
+def _cell(line: int, column: str, read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise BadLine(line, column, f"{text[:40]!r} is not {error}") from None
+
+
+def _values(line: int, text: str, columns: int) -> list[str]:
+    values = text[1:].split(",`")  # a plain comma belongs to the name of a product
+    if text[:1] != "`":
+        raise BadLine(line, "", "values begin with a backtick")
+    if len(values) != columns:
+        raise BadLine(line, "", f"{len(values)} values for {columns} columns")
+    return values
 
 
 def _text(line: int, raw: bytes) -> str:
@@ -257,13 +231,17 @@ def _text(line: int, raw: bytes) -> str:
         raise BadLine(line, "", "not UTF-8") from None
 
 
-def _columns(layout: _Layout[Row], header: str) -> dict[str, int]:
-    columns = {name: index for index, name in enumerate(header.split(","))}
-    for name in layout.columns.split():
-        if name not in columns:
-            raise BadLine(1, name, "no such column")
-    return columns
+def _summary(line: int, header: str, text: str) -> dict[str, int]:
+    if not header.startswith(_STARTS):
+        raise BadLine(line - 1, "", "the bill ends without its summary")
+    names = header.split(",")
+    said = zip(names, _values(line, text, len(names)), strict=True)
+    return {
+        name: _cell(line, name, _SUMMARY[name], value) for name, value in said if name in _SUMMARY
+    }
 
 
-def _summary(layout: _Layout[Row], line: int, header: str, text: str) -> Summary:
-    columns = _columns_of_summary
+def _compare(line: int, found: Mapping[str, int], said: Mapping[str, int]) -> None:
+    for name, value in said.items():
+        if found[name] != value:
+            raise BadLine(line, name, f"{value}, but the rows make {found[name]}")

@@ -4,6 +4,7 @@ Follows pay.weixin.qq.com/docs/merchant/apis/bill-download/trade-bill/get-trade-
 of a day (in Beijing) exists from about 10:00 of the next day. `bill_rows` reads the file.
 """
 
+import datetime
 import hashlib
 import re
 import tempfile
@@ -11,8 +12,6 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date as Day
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,7 +36,7 @@ class BillTicket:
 
 
 async def apply_trade_bill(
-    client: Client, *, date: Day, bill_type: str = "ALL", gzip: bool = True
+    client: Client, *, date: datetime.date, bill_type: str = "ALL", gzip: bool = True
 ) -> BillTicket | None:
     """Apply for the trade bill 交易账单 of a day in Beijing; None when nothing happened that day.
 
@@ -50,7 +49,7 @@ async def apply_trade_bill(
 
 
 async def apply_fund_flow(
-    client: Client, *, date: Day, account_type: str = "BASIC", gzip: bool = True
+    client: Client, *, date: datetime.date, account_type: str = "BASIC", gzip: bool = True
 ) -> BillTicket | None:
     """Apply for the fund-flow bill 资金账单 of one account: BASIC, OPERATION or FEES.
 
@@ -62,9 +61,9 @@ async def apply_fund_flow(
 
 
 async def _apply(
-    client: Client, kind: str, date: Day, params: dict[str, str], gzip: bool
+    client: Client, kind: str, date: datetime.date, params: dict[str, str], gzip: bool
 ) -> BillTicket | None:
-    if not isinstance(date, Day) or isinstance(date, datetime):
+    if not isinstance(date, datetime.date) or isinstance(date, datetime.datetime):
         raise ValueError("date: a date without time, the day in Beijing")
     params = {"bill_date": date.isoformat(), **params, **({"tar_type": "GZIP"} if gzip else {})}
     try:

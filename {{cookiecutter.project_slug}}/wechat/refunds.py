@@ -20,7 +20,7 @@ from .notify import Envelope
 
 V2_RECEIVED = "<xml><return_code>SUCCESS</return_code><return_msg>OK</return_msg></xml>"
 _PATH = "/v3/refund/domestic/refunds"
-_V2_START = re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>)?\s*<xml\s*>")
+_V2_START = re.compile(rb"(\xef\xbb\xbf)?\s*+(<\?xml[^>]*\?>\s*+)?<xml\s*+>")
 
 
 def refund_order(
@@ -64,14 +64,16 @@ async def create(client: Client, body: bytes | Mapping[str, Any]) -> "Refund":
 
     Raises what Client.post raises (Refused NOT_ENOUGH: same number later), and MalformedAnswer.
     """
-    asked = json.loads(body) if isinstance(body, bytes) else body
+    asked: Mapping[str, Any] = json.loads(body) if isinstance(body, bytes) else body
     return _about(asked.get("out_refund_no"), await client.post(_PATH, body))
 
 
 async def query(client: Client, *, out_refund_no: str, sub_mchid: str | None = None) -> "Refund":
     """Ask what became of our number 商户退款单号; Refused RESOURCE_NOT_EXISTS when unknown."""
     path = f"{_PATH}/{quote(_number(out_refund_no), safe='*@')}"
-    return _about(out_refund_no, await client.get(path, {"sub_mchid": sub_mchid} if sub_mchid else None))
+    return _about(
+        out_refund_no, await client.get(path, {"sub_mchid": sub_mchid} if sub_mchid else None)
+    )
 
 
 @dataclass(frozen=True)
