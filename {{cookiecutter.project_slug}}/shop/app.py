@@ -71,7 +71,7 @@ class Shop:
 def build(env: Env) -> Shop:
     """Read the settings and build the shop. Raises SettingsError naming what is wrong."""
     found = settings.load(env)
-    log.hide([found.secret_key, found.admin_token, *(a.secret for a in found.apps.values())])
+    log.hide(found.secrets)
     clock, work = Clock(), Work()
     http = httpx.AsyncClient(
         transport=AiohttpTransport(trust_env=False, limits=httpx.Limits(max_connections=200)),

@@ -16,8 +16,10 @@ _hidden: set[str] = set()
 
 
 def hide(values: Iterable[str]) -> None:
-    """Never print these values again, wherever they turn up."""
-    _hidden.update(value for value in values if len(value) >= 8)
+    """Never print these values again, wherever they turn up; of a PEM text no line either."""
+    for value in values:
+        lines = re.split(r"[\r\n]+|\\+[rn]", value)
+        _hidden.update(part for part in (value, *lines) if len(part) >= 8)
 
 
 def begin(given: str = "") -> None:
@@ -63,8 +65,8 @@ class JsonLines(logging.Formatter):
 
 
 def redact(text: str) -> str:
-    """Replace every hidden value by stars."""
-    for value in _hidden:
+    """Replace every hidden value by stars, the longest first."""
+    for value in sorted(_hidden, key=len, reverse=True):
         text = text.replace(value, "***").replace(json.dumps(value)[1:-1], "***")
     return text
 

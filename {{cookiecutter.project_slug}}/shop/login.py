@@ -19,6 +19,7 @@ from wechat import login as wechat
 from wechat.errors import LoginRefused, WeChatError
 
 STATE_LASTS = timedelta(minutes=10)
+FAILED, NOBODY = "failed", ""  # a code that was refused; a buyer who must not be one
 TWIN_SECONDS = 5  # WeChat often loads the callback twice: the second waits for the first
 
 
@@ -78,12 +79,24 @@ class Login:
         trip = await OAuthState.get_or_none(state=state, browser=_hash(browser))
         if trip is None or trip.expires_at < self.clock.now():
             raise StateRefused("this login began in another browser, or too long ago")
-        mine = OAuthState.filter(state=state, code_hash=None)
-        if await mine.update(code_hash=_hash(code)):
-            buyer_id = await self._exchange(code)
-            await OAuthState.filter(state=state).update(buyer_id=buyer_id)
-            return buyer_id, trip.return_to
-        return await self._twin(state, code), trip.return_to
+        mine = OAuthState.filter(state=state)
+        if await mine.filter(code_hash=None).update(code_hash=_hash(code)):
+            try:
+                buyer_id = await self._exchange(code)
+            except errors.ShopError:
+                await mine.update(code_hash=FAILED)  # its twin need not wait
+                raise
+            await mine.update(buyer_id=buyer_id)
+        else:
+            buyer_id = await self._twin(state, code)
+        if buyer_id == NOBODY:
+            raise SnapshotUser("a snapshot page cannot buy: tap 使用完整服务")
+        return buyer_id, trip.return_to
+
+    async def way_back(self, browser: str, state: str) -> str:
+        """Return where this browser's login was to end."""
+        trip = await OAuthState.get_or_none(state=state, browser=_hash(browser))
+        return trip.return_to if trip else "/"
 
     async def _exchange(self, code: str) -> str:
         app = self._app("official_account")
@@ -94,15 +107,17 @@ class Login:
         except WeChatError as error:
             raise _translated(error) from error
         if person.is_snapshotuser:
-            raise SnapshotUser("a snapshot page cannot buy: tap 使用完整服务")
+            return NOBODY
         return await self._buyer(app, person.openid, person.unionid)
 
     async def _twin(self, state: str, code: str) -> str:
         for _ in range(TWIN_SECONDS * 10):
             trip = await OAuthState.get(state=state)
+            if trip.code_hash == FAILED:
+                raise errors.LoginCodeInvalid("log in again: this code was refused")
             if trip.code_hash != _hash(code):
                 break
-            if trip.buyer_id:
+            if trip.buyer_id is not None:
                 return trip.buyer_id
             await asyncio.sleep(0.1)
         raise StateRefused("this login was used already: start again")
@@ -159,6 +174,8 @@ def _translated(error: WeChatError) -> errors.ShopError:
         return errors.LoginCodeInvalid(f"log in again: {error.sentence}")
     if error.action == "refused":
         return errors.LoginRefused(error.sentence)
-    if error.action == "retry_later":
+    if error.errcode == 45011:
         return errors.TooManyRequests(error.sentence, retry_after=5)
+    if error.action == "retry_later":
+        return errors.OutcomeUnknown(f"log in again: {error.sentence}", retry_after=2)
     return errors.WeChatRefused(error.sentence, wechat_code=str(error.errcode))

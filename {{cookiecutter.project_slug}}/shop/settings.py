@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
+DATABASES = ("sqlite", "postgres", "asyncpg", "psycopg", "mysql")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -26,11 +27,15 @@ class Secret(str):
 
 
 class Env:
-    """The environment over a `.env` file; collects what is wrong so that one start tells all."""
+    """The environment over a `.env` file; collects what is wrong so that one start tells all.
+
+    `read` holds every name that was asked for: the doctor calls the others typing errors.
+    """
 
     def __init__(self, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
         self._values = {**read_dotenv(dotenv), **environ}
         self.problems: list[str] = []
+        self.read: set[str] = set()
 
     def names(self) -> set[str]:
         """Return every variable that begins with SHOP_."""
@@ -38,6 +43,7 @@ class Env:
 
     def get(self, name: str, default: str = "") -> str:
         """Return the text of a variable, stripped; an empty one counts as unset."""
+        self.read.add(name)
         return self._values.get(name, "").strip() or default
 
     def cast(self, name: str, cast: Callable[[str], T], *, default: str, example: str) -> T:
@@ -93,6 +99,13 @@ class Settings:
     apps: Mapping[str, App]
 
     @property
+    def secrets(self) -> list[str]:
+        """Return what no log may show."""
+        password = urlsplit(self.database_url).password or ""
+        apps = [app.secret for app in self.apps.values()]
+        return [self.secret_key, self.admin_token, self.database_url, password, *apps]
+
+    @property
     def secure(self) -> bool:
         """Tell whether the public URL is https, so that cookies are Secure."""
         return self.public_url.startswith("https://")
@@ -104,7 +117,14 @@ def load(env: Env) -> Settings:
         "SHOP_SANDBOX_URL", _sandbox_url, default="", example="http://127.0.0.1:9000"
     )
     return Settings(
-        database_url=Secret(env.get("SHOP_DATABASE_URL", "sqlite://var/shop.db")),
+        database_url=Secret(
+            env.cast(
+                "SHOP_DATABASE_URL",
+                _database_url,
+                default="sqlite://var/shop.db",
+                example="postgres://shop:password@db:5432/shop",
+            )
+        ),
         public_url=env.cast(
             "SHOP_PUBLIC_URL",
             lambda text: _public_url(text, sandbox),
@@ -115,7 +135,9 @@ def load(env: Env) -> Settings:
             env.cast("SHOP_SECRET_KEY", _secret(32), default="", example=_random_hint(32))
         ),
         admin_token=Secret(
-            env.cast("SHOP_ADMIN_TOKEN", _optional(_secret(32)), default="", example="")
+            env.cast(
+                "SHOP_ADMIN_TOKEN", _optional(_secret(32)), default="", example=_random_hint(32)
+            )
         ),
         order_ttl=env.cast(
             "SHOP_ORDER_TTL", _between(120, 7 * 86400), default="1800", example="1800"
@@ -145,22 +167,43 @@ def _apps(env: Env) -> list[App]:
     return found
 
 
+def _parts(text: str) -> SplitResult:
+    """Split an address; the error never repeats it, because it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a host or port that cannot be") from None
+    return parts
+
+
+def _database_url(text: str) -> str:
+    scheme, _, place = text.partition("://")
+    if scheme not in DATABASES or not place:
+        raise ValueError(f"must begin with one of {', '.join(DATABASES)} and ://")
+    if scheme != "sqlite":
+        _parts(text)
+    return text
+
+
 def _sandbox_url(text: str) -> str:
-    parts = urlsplit(text)
+    parts = _parts(text)
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
         raise ValueError("is not the sandbox's address")
     return text.rstrip("/")
 
 
 def _public_url(text: str, sandbox: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    """Return the origin as a browser writes it: lower case, without the usual port."""
+    parts = _parts(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError("is not an address that begins with https://")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("has a path or query: give scheme and host only")
     if parts.scheme == "http" and not (sandbox and parts.hostname in LOOPBACK):
         raise ValueError("must be https: WeChat sends notifications only there")
-    return f"{parts.scheme}://{parts.netloc}"
+    usual = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
 
 
 def _secret(length: int) -> Callable[[str], str]:

@@ -4,6 +4,7 @@ import html
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sanic import HTTPResponse, Request, Sanic
 
@@ -11,14 +12,14 @@ from shop import errors, log
 from shop.login import STATE_LASTS, SnapshotUser
 from shop.models import Identity
 from shop.sessions import COOKIE, SECONDS
-from shop.web.api import UNIT_SECONDS, Answer, Api, Call, failure
+from shop.web.api import UNIT_SECONDS, Answer, Api, Call, failure, identify
 from shop.web.shapes import IdentityView, LoginCode, Me, Nothing, Session
 
 if TYPE_CHECKING:
     from shop.app import Shop
 
 api = Api()
-BROWSER = "shop_oauth"
+BROWSER, AGAIN = "shop_oauth", "shop_oauth_again"
 PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>
 <link rel="stylesheet" href="/h5/style.css"><main class="notice"><h1>{title}</h1><p>{text}</p>
@@ -43,6 +44,9 @@ async def miniprogram_session(call: Call[LoginCode]) -> Answer:
 @api("POST", "/api/sessions/guest", gives={200: Session}, who="anyone")
 async def guest_session(call: Call[Nothing]) -> Answer:
     """Begin without an openid, for the scenes h5, native and app."""
+    ours = call.shop.settings.public_url
+    if call.request.headers.get("origin", ours) != ours:  # nobody else replaces the cookie
+        raise errors.LoginRequired("a session begins on SHOP_PUBLIC_URL")
     token = call.shop.sessions.issue(await call.shop.login.guest())
     cookie = call.shop.sessions.cookie(COOKIE, token, seconds=SECONDS)
     return Answer(200, Session(token, SECONDS), {"Set-Cookie": cookie})
@@ -72,9 +76,15 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
         state, code = request.args.get("state", ""), request.args.get("code", "")
         if not code or len(code) > 256 or not re.fullmatch("[0-9a-f]{64}", state):
             return _page(errors.LoginRequired("no code"), "没有授权 Login was cancelled")
-        unit = shop.login.finish(_browser(request), state, code)
+        browser = _browser(request)
         try:
-            buyer_id, return_to = await shop.work.run(unit, seconds=UNIT_SECONDS)
+            buyer_id, return_to = await shop.work.run(
+                shop.login.finish(browser, state, code), seconds=UNIT_SECONDS
+            )
+        except errors.LoginCodeInvalid as error:
+            way_back = shop.login.way_back(browser, state)
+            back = await shop.work.run(way_back, seconds=UNIT_SECONDS)
+            return await _once_more(request, shop, back, error)
         except SnapshotUser as error:
             return _page(error, "请点右下角「使用完整服务」 Tap “full service” below")
         except (errors.ShopError, TimeoutError) as error:
@@ -86,15 +96,29 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
     app.add_route(callback, "/oauth/callback", name="oauth_callback")
 
 
+async def _once_more(
+    request: Request, shop: "Shop", back: str, error: errors.LoginCodeInvalid
+) -> HTTPResponse:
+    """Go on with the session there is; without one ask WeChat for another code, once."""
+    try:
+        await shop.work.run(identify("buyer", request, shop), seconds=UNIT_SECONDS)
+    except errors.LoginRequired:
+        if request.cookies.get(AGAIN):
+            return _page(error, "登录没有成功 Login failed")
+        start = f"/oauth/start?return_to={quote(back, safe='')}"
+        return _away(start, shop.sessions.cookie(AGAIN, "1", seconds=60, path="/oauth"))
+    return _away(back)
+
+
 def _browser(request: Request) -> str:
     """Return the id that we gave this browser, if it sends one of ours."""
     given = request.cookies.get(BROWSER) or ""
     return given if re.fullmatch("[0-9a-f]{32}", given) else ""
 
 
-def _away(address: str, cookie: str) -> HTTPResponse:
-    headers = {"Location": address, "Set-Cookie": cookie, "Cache-Control": "no-store"}
-    return HTTPResponse(b"", 302, headers)
+def _away(address: str, cookie: str = "") -> HTTPResponse:
+    headers = {"Location": address, "Cache-Control": "no-store"}
+    return HTTPResponse(b"", 302, headers | ({"Set-Cookie": cookie} if cookie else {}))
 
 
 def _page(error: BaseException, title: str) -> HTTPResponse:
