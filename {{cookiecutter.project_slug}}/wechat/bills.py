@@ -75,8 +75,10 @@ async def _apply(
             raise BillNotReady(f"WeChat is still writing the bill of {date}") from error
         raise
     hash_type, value = fields.string(answer, "hash_type"), fields.string(answer, "hash_value")
-    if hash_type != "SHA1" or not re.fullmatch("[0-9a-fA-F]{40}", value):
-        raise MalformedAnswer("hash_value", f"not a SHA1 but {hash_type[:40]!r}")
+    if hash_type != "SHA1":
+        raise MalformedAnswer("hash_type", f"{hash_type[:40]!r} is not SHA1")
+    if not re.fullmatch("[0-9a-fA-F]{40}", value):
+        raise MalformedAnswer("hash_value", "not 40 hex digits")
     return BillTicket(hash_type, value, fields.string(answer, "download_url"), gzip)
 
 

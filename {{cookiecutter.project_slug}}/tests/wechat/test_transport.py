@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from wechat import transport
-from wechat.errors import NotSent, OutcomeUnknown
+from wechat.errors import Cut, NotSent, OutcomeUnknown
 
 BODY = b'{"description":"\xe8\x8c\xb6"}'
 
@@ -134,3 +134,69 @@ async def test_a_cancelled_call_stays_cancelled(http: Any, serve: Any) -> None:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+
+
+async def fetched(http: httpx.AsyncClient, url: str) -> tuple[transport.Answer, bytes]:
+    async with transport.stream(http, httpx.URL(url), {"Authorization": "x"}) as (answer, pieces):
+        body = [piece async for piece in pieces] if answer.status == 200 else []
+        return answer, b"".join(body)
+
+
+async def test_a_download_comes_in_pieces_and_exactly_as_it_was_sent(http: Any, serve: Any) -> None:
+    raw = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 7\r\n\r\nno gzip"
+    async with serve(raw) as (url, requests):
+        answer, body = await fetched(http, url + "/file?token=a%2Bb")
+    assert (answer.status, answer.body, body) == (200, b"", b"no gzip")
+    assert requests[0].startswith(b"GET /file?token=a%2Bb HTTP/1.1")
+    assert b"identity" in requests[0]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nabc", id="length"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", id="chunked"
+        ),
+    ],
+)
+async def test_a_download_that_breaks_off_is_cut(http: Any, serve: Any, raw: bytes) -> None:
+    async with serve(raw) as (url, _):
+        with pytest.raises(Cut, match="broke off"):
+            await fetched(http, url)
+
+
+async def test_a_download_that_drips_is_cut_at_its_deadline(
+    http: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "DOWNLOAD_SECONDS", -1)
+    async with serve(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc") as (url, _):
+        with pytest.raises(Cut, match="TimeoutError"):
+            await fetched(http, url)
+
+
+async def test_a_redirected_download_is_not_followed(http: Any, serve: Any) -> None:
+    raw = b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"
+    async with serve(raw) as (url, requests):
+        answer, _ = await fetched(http, url)
+    assert (answer.status, len(requests)) == (302, 1)
+
+
+async def test_a_refused_download_brings_its_reason(http: Any, serve: Any) -> None:
+    raw = b'HTTP/1.1 400 Bad Request\r\ncontent-length: 8\r\n\r\n{"a": 1}'
+    async with serve(raw) as (url, _):
+        answer, _ = await fetched(http, url)
+    assert (answer.status, answer.body) == (400, b'{"a": 1}')
+
+
+async def test_no_answer_to_a_download_is_unknown(http: Any, serve: Any) -> None:
+    async with serve(None) as (url, _):
+        with pytest.raises(OutcomeUnknown):
+            await fetched(http, url)
+
+
+async def test_what_the_reader_of_a_download_raises_stays_what_it_is(http: Any, serve: Any) -> None:
+    async with serve(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc") as (url, _):
+        with pytest.raises(OSError, match="disk full"):
+            async with transport.stream(http, httpx.URL(url), {}):
+                raise OSError("disk full")
