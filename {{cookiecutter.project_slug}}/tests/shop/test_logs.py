@@ -1,0 +1,126 @@
+"""Logs: one JSON object a line, the request's id on each, and no secret however it gets there."""
+
+import base64
+import io
+import json
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from shop import log
+from tests.shop.conftest import ADMIN_TOKEN, Stage
+from tests.shop.kit import WeChat, paying
+
+
+class Lines:
+    """What goes to standard error, line by line."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().split("\n") if line]
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.read() if line["event"] == event]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """Log as `python -m shop` does, every logger of every library included."""
+    lines = Lines()
+    handler = logging.StreamHandler(lines.stream)
+    handler.setFormatter(log.JsonLines())
+    level, shop = logging.root.level, logging.getLogger("shop")
+    logging.root.addHandler(handler)
+    logging.root.setLevel(logging.DEBUG)
+    shop.setLevel(logging.INFO)
+    yield lines
+    logging.root.removeHandler(handler)
+    logging.root.setLevel(level)
+
+
+async def test_a_request_id_goes_into_answer_and_log(stage: Stage, lines: Lines) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    path = f"/api/orders/{order['order_no']}/payments"
+    answer = await buyer.post(path, {"scene": "miniprogram"}, **{"X-Request-ID": "my-request-01"})
+    assert answer.headers["X-Request-ID"] == "my-request-01"
+    sent = [line for line in lines.events("wechat") if line["call"].endswith("/jsapi")]
+    assert [line["request_id"] for line in sent] == ["my-request-01"]
+    number = answer.json()["out_trade_no"]
+    wechat = WeChat(stage)
+    body = wechat.seal(await wechat.trade(number))
+    headers = wechat.headers(body) | {"X-Request-ID": "of-the-notification"}
+    await stage.http.post("/notify/wechat/payment", content=body, headers=headers)
+    trade = lines.events("trade")[-1]
+    assert trade["prepay_request_id"] == "my-request-01"
+    assert trade["request_id"] == "of-the-notification"
+
+
+@pytest.mark.parametrize("given", ["short", "x" * 65, "with space 01", "a\\tb-12345", '"}\\n{"'])
+async def test_a_request_id_that_is_not_plain_is_replaced(stage: Stage, given: str) -> None:
+    answer = await stage.http.get("/api/products", headers={"X-Request-ID": given})
+    assert answer.headers["X-Request-ID"] != given
+    assert answer.headers["X-Request-ID"].isalnum()
+
+
+async def test_an_error_tells_the_id_under_which_it_is_in_the_log(
+    stage: Stage, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError(f"broken with {stage.known['apiv3_key']} in hand")
+
+    monkeypatch.setattr("shop.web.orders.products", broken)
+    answer = await stage.http.get("/api/products")
+    said = answer.json()
+    assert (answer.status_code, said["code"]) == (500, "INTERNAL")
+    assert "broken" not in answer.text
+    (failed,) = lines.events("request failed")
+    assert failed["request_id"] == said["request_id"]
+    assert "RuntimeError: broken with ***" in failed["traceback"]
+
+
+async def test_a_whole_payment_leaves_no_secret_in_any_log(stage: Stage, lines: Lines) -> None:
+    buyer, _, started = await paying(stage)
+    await buyer.pay(started["invoke"])
+    await stage.control("faults", answers={"any": "reset_after"})
+    await stage.http.post("/api/sessions/miniprogram", json={"code": "x" * 20})
+    await stage.http.get(f"/api/admin/orders?after={ADMIN_TOKEN}")
+    text = lines.stream.getvalue()
+    ours = "".join(json.dumps(line) for line in lines.read())
+    assert lines.events("moved")
+    secrets = [app["secret"] for app in stage.known["apps"]]
+    secrets += [stage.known["apiv3_key"], stage.shop.settings.secret_key, ADMIN_TOKEN]
+    secrets += [stage.known["merchant_private_key_pem"].splitlines()[3]]
+    secrets += [buyer.headers["Authorization"].split()[1].rpartition(".")[2]]
+    for secret in secrets:
+        assert secret not in text + ours
+
+
+@pytest.mark.parametrize("shape", [str, repr, json.dumps, lambda text: repr(repr(text))])
+async def test_no_line_of_the_private_key_is_logged_however_it_is_quoted(
+    stage: Stage, lines: Lines, shape: Any
+) -> None:
+    pem = stage.known["merchant_private_key_pem"]
+    log.warning("a key was here", key=shape(pem), error=ValueError(shape(pem)))
+    text = lines.stream.getvalue()
+    assert [line for line in pem.splitlines()[1:-1] if line in text and len(line) >= 8] == []
+
+
+async def test_a_secret_in_an_address_is_starred(stage: Stage, lines: Lines) -> None:
+    secret = stage.app("miniprogram")["secret"]
+    log.failure("login failed", ValueError(f"https://api.weixin.qq.com/x?secret={quote(secret)}"))
+    assert secret not in lines.stream.getvalue()
+    assert "secret=***" in lines.stream.getvalue()
+
+
+def test_a_line_is_one_line_whatever_is_in_it(lines: Lines) -> None:
+    log.info("odd \n things", given=base64.b64encode(b"\xff"), text="a\r\nb\u2028c", at_=time)
+    (line,) = lines.read()
+    assert line["event"] == "odd \n things"
+    assert line["level"] == "info"
