@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,6 +146,13 @@ def until(ask: Callable[[], T | None], what: str) -> T:
     raise AssertionError(f"{what} did not happen within {SECONDS} s")
 
 
+def answers(http: httpx.Client, url: str) -> bool:
+    """Tell whether somebody answers there."""
+    with suppress(httpx.TransportError):
+        return http.get(url).is_success
+    return False
+
+
 def free_port() -> int:
     """Find a port that nobody has."""
     with socket.socket() as probe:
@@ -153,25 +161,38 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="session")
-def demo(bake: Bake) -> Iterator[Demo]:
-    """`python -m shop demo` in a fresh shop, stopped as Ctrl-C stops it, which has to exit 0."""
-    folder, port, sandbox_port = bake(), free_port(), free_port()
+@contextmanager
+def started(folder: Path) -> Iterator[Demo]:
+    """Run `python -m shop demo` in a shop, and stop it with Ctrl-C, on which it has to exit 0."""
+    port, sandbox_port = free_port(), free_port()
     command = ("shop", "demo", "--port", str(port), "--sandbox-port", str(sandbox_port))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
     process = subprocess.Popen(
         [sys.executable, "-m", *command], cwd=folder, env=clean, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
+    shop, sandbox = (f"http://127.0.0.1:{number}" for number in (port, sandbox_port))
     try:
-        shown = list(iter(process.stdout.readline, "Ctrl-C stops both.\n"))[:60]
-        assert process.poll() is None, "".join(shown)
+        shown = []
+        for line in process.stdout:
+            shown.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        else:
+            raise AssertionError("the demo stopped: " + "".join(shown))
         with httpx.Client(trust_env=False, timeout=SECONDS) as http:
-            yield Demo(folder, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", http)
+            yield Demo(folder, shop, sandbox, http)
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 0
         process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def demo(bake: Bake) -> Iterator[Demo]:
+    """A running demo in a fresh shop, shared by all tests."""
+    with started(bake()) as running:
+        yield running
 
 
 @pytest.fixture

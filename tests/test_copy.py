@@ -7,7 +7,6 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -18,7 +17,7 @@ from conftest import PROJECT, ROOT
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509 import load_pem_x509_certificate
-from running import JSON, Demo, free_port, until
+from running import JSON, Demo, answers, free_port, until
 
 APPS = [("flask", "wechat"), ("fastapi", "weixin_pay")]
 NEW_ROOTS = """
@@ -46,12 +45,6 @@ class Project:
         assert answer.is_success, answer.text
         said: JSON = answer.json()
         return said
-
-    def answers(self) -> bool:
-        """Tell whether it is up."""
-        with suppress(httpx.TransportError):
-            return self.http.get(f"{self.url}/paid").is_success
-        return False
 
 
 def copy(folder: Path) -> Path:
@@ -84,7 +77,8 @@ def project(demo: Demo, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     )
     app = Project(f"http://127.0.0.1:{settings['port']}", demo.http)
     try:
-        until(lambda: app.answers() or process.poll(), "the app's first answer")
+        ready = f"{app.url}/paid"
+        until(lambda: answers(app.http, ready) or process.poll(), "the app's first answer")
         assert process.poll() is None, "the app did not start"
         yield app
     finally:

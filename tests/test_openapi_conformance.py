@@ -141,7 +141,7 @@ def requests(demo: Demo) -> list[JSON]:
 def test_every_request_is_as_published_and_every_kind_of_call_was_made(
     requests: list[JSON],
 ) -> None:
-    assert {check(request) for request in requests} == CALLS
+    assert {check(request) for request in requests} >= CALLS
 
 
 def test_json_goes_out_as_json_with_the_headers_that_wechat_wants(requests: list[JSON]) -> None:
