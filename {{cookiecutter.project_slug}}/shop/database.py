@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from tortoise import Tortoise
 from tortoise.connection import get_connection
@@ -21,6 +21,10 @@ from shop.work import transaction
 
 #: wait for another process instead of failing; a commit survives a power cut
 PRAGMAS = {"busy_timeout": "10000", "synchronous": "FULL"}
+#: a second look inside a transaction sees what others committed, as on PostgreSQL
+MYSQL = {"init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"}
+#: to MySQL's default collation oAb and oaB are one openid
+BY_BYTES = "utf8mb4 COLLATE utf8mb4_bin"
 DEFAULT_URL = "sqlite://var/shop.db"
 LOCKS = {
     ("postgres", "asyncpg", "psycopg"): "SELECT pg_advisory_xact_lock(905512)",
@@ -31,19 +35,22 @@ LOCKS = {
 def config(url: str) -> dict[str, Any]:
     """Return Tortoise's configuration; a relative SQLite path counts from the project's folder."""
     return {
-        "connections": {"default": with_pragmas(url)},
+        "connections": {"default": with_defaults(url)},
         "apps": {"shop": {"models": ["shop.models"], "migrations": "shop.migrations"}},
         "use_tz": True,
         "timezone": "UTC",
     }
 
 
-def with_pragmas(url: str) -> str:
-    """Add the pragmas that SQLite needs, where the URL does not say otherwise."""
+def with_defaults(url: str) -> str:
+    """Add what SQLite and MySQL need, where the URL does not say otherwise."""
     parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        return url
-    return f"sqlite://{sqlite_path(url)}?{urlencode({**PRAGMAS, **dict(parse_qsl(parts.query))})}"
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme == "sqlite":
+        return f"sqlite://{sqlite_path(url)}?{urlencode({**PRAGMAS, **query})}"
+    if parts.scheme == "mysql":
+        return urlunsplit(parts._replace(query=urlencode({**MYSQL, **query}, quote_via=quote)))
+    return url
 
 
 def sqlite_path(url: str) -> Path:
@@ -73,7 +80,10 @@ async def migrate(url: str) -> list[str]:
     try:
         async with _one_at_a_time(url):
             before = await unapplied()
-            await MigrationExecutor(get_connection("default"), config(url)["apps"]).migrate()
+            connection = get_connection("default")
+            if urlsplit(url).scheme == "mysql":
+                connection.charset = BY_BYTES  # type: ignore[attr-defined]  # of new tables
+            await MigrationExecutor(connection, config(url)["apps"]).migrate()
         return before
     finally:
         await close()

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tortoise.exceptions import IntegrityError
+from tortoise.queryset import QuerySet
 
 from shop import log
 from shop.channels import Trade
@@ -20,7 +21,7 @@ PAYMENT_MOVES: dict[str, set[str]] = {
     "NEW": {"OPEN", "PAID", "CLOSED", "HELD"},
     "OPEN": {"PAID", "CLOSED", "HELD"},
     "CLOSED": {"PAID"},  # late money is still money
-    "HELD": {"PAID", "CLOSED"},
+    "HELD": {"PAID"},  # closing it is for a person, not for an answer
     "PAID": set(),
 }
 ORDER_MOVES: dict[str, set[str]] = {
@@ -41,6 +42,12 @@ def mismatch(payment: Payment, trade: Trade) -> str:
     if trade.currency != "CNY":
         return "currency"
     return "" if trade.transaction_id else "transaction_id"
+
+
+async def _open_payments(order: Order) -> QuerySet[Payment]:
+    """Return the order's open payments by id: MySQL would lock its index on order_id as well."""
+    found = Payment.filter(order_id=order.id, state__in=("NEW", "OPEN"))
+    return Payment.filter(id__in=await found.values_list("id", flat=True))
 
 
 class Ledger:
@@ -95,8 +102,7 @@ class Ledger:
             if await self._move(order, "PAID", cause, paid_at=paid_at, due_at=None):
                 await self._event(order, "on_paid")
                 # another payment of this order may be live still: the sweep closes it now
-                live = Payment.filter(order_id=order.id, state__in=("NEW", "OPEN"))
-                await live.update(due_at=self._clock.now())
+                await (await _open_payments(order)).update(due_at=self._clock.now())
                 return
             await order.refresh_from_db()
         log.alarm("paid twice or too late", number=payment.out_trade_no, order_no=order.order_no)
@@ -132,11 +138,11 @@ class Ledger:
 
     async def start_closing(self, order: Order, cause: str) -> None:
         """Move an OPEN order to CLOSING: it takes no new payments, the sweep closes the old."""
-        now = self._clock.now()
+        now, live = self._clock.now(), await _open_payments(order)
         async with transaction():
-            if await self._move(order, "CLOSING", cause, due_at=now):
-                live = Payment.filter(order_id=order.id, state__in=("NEW", "OPEN"))
-                await live.update(due_at=now, looks=0)
+            # payments before their order, as in _pay_once: two that meet wait, neither deadlocks
+            await live.update(due_at=now, looks=0)
+            await self._move(order, "CLOSING", cause, due_at=now)
         await order.refresh_from_db()
 
     async def close_order(self, order: Order, cause: str) -> None:

@@ -25,6 +25,7 @@ AT_ONCE = 8
 LOOKS = (5, 30, 60, 180, 300, 600, 1800)  # seconds between looks at a payment that may be paid
 CLOSING_LOOKS = (5, 15, 30, 60)
 RETRIES = (5, 30, 60, 300, 900, 3600)
+EVENT_SECONDS = 50  # less than a lease: the owner's function runs once at a time
 UNMATCHED_FOR = timedelta(hours=24)
 HANDLERS = {"on_paid": on_paid.on_paid, "on_closed": on_paid.on_closed}
 
@@ -134,7 +135,8 @@ class Sweep:
         due_at: datetime | None = self.clock.now() + wait
         if not await earlier.exists():
             try:
-                await HANDLERS[event.kind](await Order.get(id=event.order_id), event.event_id)
+                async with asyncio.timeout(EVENT_SECONDS):
+                    await HANDLERS[event.kind](await Order.get(id=event.order_id), event.event_id)
             except Exception as error:
                 log.failure("event failed", error, event_id=event.event_id, tries=event.tries)
             else:
