@@ -216,6 +216,8 @@ def answer_failure(request: Request, error: Exception) -> HTTPResponse:
     """Answer an exception as JSON."""
     status, body, retry_after = failure(error)
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    if isinstance(error, SanicException):
+        headers |= error.headers  # Allow on 405
     return HTTPResponse(
         msgspec.json.encode(body), status, headers, content_type="application/json; charset=utf-8"
     )

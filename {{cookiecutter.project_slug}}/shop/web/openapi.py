@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +18,16 @@ SCHEMES: dict[str, list[dict[str, list[str]]]] = {
     "admin": [{"admin": []}],
     "anyone": [],
 }
+PAGES = {  # what is no JSON call: the status of success, and what it is for
+    "/oauth/start": (302, "Begin the login of the official account; `return_to` is a path here."),
+    "/oauth/callback": (302, "End it with the session cookie, and go on to `return_to`."),
+    "/healthz": (200, "The process is alive."),
+    "/readyz": (200, "Database, migrations and keys are ready for money; otherwise 503."),
+    "/MP_verify_{token}.txt": (200, "The file that WeChat's console asks for, from pages/."),
+}
 QUERY = {
+    "/oauth/start": ("return_to",),
+    "/oauth/callback": ("code", "state"),
     "/api/orders": ("after",),
     "/api/orders/{order_no}": ("refresh",),
     "/api/admin/orders": ("state", "after"),
@@ -27,12 +36,12 @@ QUERY = {
 }
 
 
-def document(apis: Sequence[Api]) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document."""
+def document(apis: Sequence[Api], notified: Iterable[str]) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document; `notified` are the paths where WeChat calls us."""
     routes = [route for api in apis for route in api.routes]
     shapes: set[Any] = {Failure}
     for route in routes:
-        shapes |= {shape for shape in (route.takes, *route.gives.values()) if shape}
+        shapes |= {shape for shape in (route.takes, *route.gives.values()) if shape} - {Nothing}
     ordered = sorted(shapes, key=lambda shape: shape.__name__)
     refs, components = msgspec.json.schema_components(
         ordered, ref_template="#/components/schemas/{name}"
@@ -41,6 +50,10 @@ def document(apis: Sequence[Api]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema)
+    for path, (status, summary) in PAGES.items():
+        paths[path] = {"get": _page("GET", path, status, summary)}
+    for path in notified:
+        paths[path] = {"post": _page("POST", path, 204, "A notification 通知, signed by WeChat.")}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Checkout", "version": "1", "description": "Amounts are integer fen 分."},
@@ -50,11 +63,7 @@ def document(apis: Sequence[Api]) -> dict[str, Any]:
 
 
 def _operation(route: Route, schema: dict[Any, Any]) -> dict[str, Any]:
-    names = re.findall(r"{(\w+)}", route.path)
-    text = {"type": "string"}
-    params = [{"name": n, "in": "path", "required": True, "schema": text} for n in names]
-    if route.method == "GET":
-        params += [{"name": n, "in": "query", "schema": text} for n in QUERY.get(route.path, ())]
+    params = _parameters(route.method, route.path)
     if route.keyed:
         key = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
         params += [{"name": "Idempotency-Key", "in": "header", "required": True, "schema": key}]
@@ -75,6 +84,25 @@ def _operation(route: Route, schema: dict[Any, Any]) -> dict[str, Any]:
     return operation
 
 
+def _page(method: str, path: str, status: int, summary: str) -> dict[str, Any]:
+    answers = {str(status): _content(HTTPStatus(status).phrase, None)}
+    return {
+        "operationId": "_".join(re.findall(r"\w+", path)),
+        "summary": summary,
+        "parameters": _parameters(method, path),
+        "security": [],
+        "responses": {**answers, "default": _content("An error", None)},
+    }
+
+
+def _parameters(method: str, path: str) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    names = re.findall(r"{(\w+)}", path)
+    inside = [{"name": n, "in": "path", "required": True, "schema": text} for n in names]
+    query = QUERY.get(path, ()) if method == "GET" else ()
+    return inside + [{"name": n, "in": "query", "schema": text} for n in query]
+
+
 def _content(description: str, schema: Any) -> dict[str, Any]:
     content = {"content": {"application/json": {"schema": schema}}} if schema else {}
     return {"description": description, **content}
@@ -86,9 +114,9 @@ def _security() -> dict[str, Any]:
     return {"session": bearer, "admin": bearer, "cookie": cookie}
 
 
-def attach(app: Sanic[Any, Any], apis: Sequence[Api]) -> None:
+def attach(app: Sanic[Any, Any], apis: Sequence[Api], notified: Iterable[str]) -> None:
     """Add /openapi.json and /docs."""
-    said = document(apis)
+    said = document(apis, notified)
     raw, shown = json.dumps(said, ensure_ascii=False).encode(), page(said).encode()
 
     async def openapi(_: Request) -> HTTPResponse:

@@ -56,7 +56,7 @@ def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[A
         api.attach(app, shop)
     for part in (login, notify, pages, health):
         part.attach(app, shop)
-    openapi.attach(app, APIS)
+    openapi.attach(app, APIS, [path for c in shop.channels.values() for path in c.notifications])
     return app
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from shop.web import pages
+from shop.web.server import create_app
 from tests.shop.conftest import ADMIN_TOKEN, Stage
-from tests.shop.kit import paying
+from tests.shop.kit import WeChat, paying
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 ROUTES = {
@@ -26,6 +27,14 @@ ROUTES = {
     "GET /api/admin/notifications",
     "POST /api/admin/notifications/{number}/replay",
     "POST /api/admin/payments/{out_trade_no}/query",
+}
+PAGES = {
+    "GET /oauth/start",
+    "GET /oauth/callback",
+    "POST /notify/wechat/payment",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /MP_verify_{token}.txt",
 }
 ORDER = {
     "order_no", "state", "total_fen", "refunded_fen", "refunding_fen", "items", "created_at",
@@ -57,7 +66,65 @@ def fits(value: Any, schema: dict[str, Any], shapes: dict[str, Any]) -> bool:
 
 async def test_every_route_of_the_contract_is_documented_and_nothing_else(stage: Stage) -> None:
     paths = (await document(stage))["paths"]
-    assert {f"{verb.upper()} {path}" for path, verbs in paths.items() for verb in verbs} == ROUTES
+    assert {f"{verb.upper()} {path}" for path, verbs in paths.items() for verb in verbs} == (
+        ROUTES | PAGES
+    )
+
+
+async def test_no_route_is_missing_in_the_document(stage: Stage) -> None:
+    paths = set((await document(stage))["paths"]) | {"/openapi.json", "/docs", "/", "/h5/{name}"}
+    paths |= {"/{name}"}  # as Sanic writes the MP_verify file
+    app = create_app(stage.shop, name="routes-of-the-shop")
+    served = {re.sub(r"<(\w+):[^>]*>", r"{\1}", route.path) for route in app.router.routes}
+    assert {f"/{path}" for path in served} <= paths
+
+
+async def test_the_document_is_openapi(stage: Stage) -> None:
+    said = await document(stage)
+    assert said["openapi"] == "3.1.0"
+    text, shapes = str(said), said["components"]["schemas"]
+    assert set(re.findall(r"#/components/schemas/(\w+)", text)) == set(shapes)
+    calls = [(path, verb, c) for path, verbs in said["paths"].items() for verb, c in verbs.items()]
+    assert len({call["operationId"] for _, _, call in calls}) == len(calls)
+    for path, verb, call in calls:
+        assert call["summary"]
+        assert set(call["responses"]) > {"default"}
+        assert all(answer["description"] for answer in call["responses"].values())
+        inside = {p["name"] for p in call["parameters"] if p["in"] == "path"}
+        assert inside == set(re.findall(r"{(\w+)}", path))
+        assert {s for need in call["security"] for s in need} <= set(
+            said["components"]["securitySchemes"]
+        )
+        assert "requestBody" not in call or verb == "post"
+
+
+async def test_answers_to_posts_fit_the_document(stage: Stage) -> None:
+    said = await document(stage)
+    buyer, _, started = await paying(stage)
+    await WeChat(stage).notify(await WeChat(stage).trade(started["out_trade_no"]))
+    appid = stage.app("miniprogram")["appid"]
+    code = (await stage.control("login-code", appid=appid, openid="oBuyer"))["code"]
+    fresh, number = await buyer.order(), started["out_trade_no"]
+    item = {"sku": "cup", "quantity": 1}
+    key = {"Idempotency-Key": "k", **buyer.headers}
+    posts: list[tuple[str, dict[str, str], Any, dict[str, str], int]] = [
+        ("/api/sessions/miniprogram", {}, {"code": code}, {}, 200),
+        ("/api/sessions/guest", {}, None, {}, 200),
+        ("/api/orders", {}, {"items": [item]}, key, 201),
+        ("/api/orders", {}, {"items": [item]}, key, 200),
+        ("/api/orders/{order_no}/payments", fresh, {"scene": "miniprogram"}, buyer.headers, 201),
+        ("/api/orders/{order_no}/payments", fresh, {"scene": "miniprogram"}, buyer.headers, 200),
+        ("/api/orders/{order_no}/cancel", fresh, None, buyer.headers, 200),
+        ("/api/admin/notifications/{number}/replay", {"number": "1"}, None, ADMIN, 200),
+        ("/api/admin/payments/{out_trade_no}/query", {"out_trade_no": number}, None, ADMIN, 200),
+    ]
+    assert {path for path, *_ in posts} == {r.split()[1] for r in ROUTES if r.startswith("POST")}
+    for path, parts, body, headers, status in posts:
+        answer = await stage.http.post(path.format(**parts), json=body, headers=headers)
+        assert answer.status_code == status, (path, answer.text)
+        documented = said["paths"][path]["post"]["responses"][str(status)]
+        schema = documented["content"]["application/json"]["schema"]
+        assert fits(answer.json(), schema, said["components"]["schemas"]), (path, answer.text)
 
 
 async def test_answers_fit_the_document(stage: Stage) -> None:
@@ -103,7 +170,10 @@ async def test_an_order_has_the_fields_of_the_contract(stage: Stage) -> None:
 async def test_the_docs_page_needs_no_other_server(stage: Stage) -> None:
     page = (await stage.http.get("/docs")).text
     assert "POST" in page
-    assert re.findall(r"(?:src|href)=\"(?:https?:)?//", page) == []
+    assert re.findall(r"(?:src|href|url\(|@import)[=\s\"']*(?:https?:)?//", page) == []
+    assert "<script" not in page
+    for route in ROUTES | PAGES:
+        assert route.split()[1] in page
 
 
 async def test_ready_means_migrated_and_alive_means_alive(stage: Stage) -> None:
