@@ -26,6 +26,7 @@ LOOKS = (5, 30, 60, 180, 300, 600, 1800)  # seconds between looks at a payment t
 CLOSING_LOOKS = (5, 15, 30, 60)
 RETRIES = (5, 30, 60, 300, 900, 3600)
 EVENT_SECONDS = 50  # less than a lease: the owner's function runs once at a time
+MATCHING = timedelta(hours=1)  # the longest pause between two tries
 UNMATCHED_FOR = timedelta(hours=24)
 HANDLERS = {"on_paid": on_paid.on_paid, "on_closed": on_paid.on_closed}
 
@@ -103,7 +104,7 @@ class Sweep:
             return
         verdict = await self.inbox.finish(row)
         if verdict.outcome in ("UNMATCHED", "UNDECRYPTABLE"):
-            wait = max(LEASE, (self.clock.now() - row.received_at) / 2)
+            wait = min(max(LEASE, (self.clock.now() - row.received_at) / 2), MATCHING)
             await Notification.filter(id=row.id).update(due_at=self.clock.now() + wait)
 
     async def _order(self, order: Order) -> None:
@@ -135,8 +136,10 @@ class Sweep:
         due_at: datetime | None = self.clock.now() + wait
         if not await earlier.exists():
             try:
-                async with asyncio.timeout(EVENT_SECONDS):
-                    await HANDLERS[event.kind](await Order.get(id=event.order_id), event.event_id)
+                order = await Order.get(id=event.order_id)
+                told = asyncio.ensure_future(HANDLERS[event.kind](order, event.event_id))
+                # never cancelled: a cancelled transaction would keep its connection for good
+                await asyncio.wait_for(asyncio.shield(told), EVENT_SECONDS)
             except Exception as error:
                 log.failure("event failed", error, event_id=event.event_id, tries=event.tries)
             else:

@@ -1,0 +1,208 @@
+"""The sweep under stress: faults of every kind, events in order, what is lost and found again."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shop.channels import NoSuchTrade
+from shop.models import Event, Notification, Order, Payment
+from shop.settings import ROOT
+from tests.shop.conftest import Diary, Stage, settings
+from tests.shop.kit import WeChat, outcomes, paying
+
+
+def listen(patch: pytest.MonkeyPatch, function: Any) -> None:
+    """Let the sweep call this instead of the owner's functions."""
+    patch.setattr("shop.sweep.HANDLERS", {"on_paid": function, "on_closed": function})
+
+
+async def open_rows() -> int:
+    orders = await Order.filter(state__in=("OPEN", "CLOSING")).count()
+    return orders + await Payment.filter(state__in=("NEW", "OPEN")).count()
+
+
+@pytest.mark.parametrize(
+    "fault", ["500", "429", "202", "reset_before", "reset_after", "signtest", "wrong_key", "refuse"]
+)
+async def test_rule_7_all_calls_failing_until_ten_minutes_after_the_end_still_close_in_time(
+    stage: Stage, fault: str
+) -> None:
+    buyer = await stage.buyer()
+    orders = [await buyer.order() for _ in range(3)]
+    await buyer.start(orders[0]["order_no"])
+    await stage.control("faults", answers={"any": fault})
+    await buyer.start(orders[1]["order_no"])
+    end = datetime.fromisoformat(orders[-1]["expires_at"])
+    while stage.shop.clock.now() < end + timedelta(minutes=10):
+        await stage.advance(120)
+        await stage.shop.sweep.once()
+    await stage.control("faults")
+    while stage.shop.clock.now() < end + timedelta(minutes=14):
+        await stage.advance(30)
+        await stage.shop.sweep.once()
+    assert await open_rows() == 0
+    assert await Event.filter(kind="on_closed", due_at=None).count() == 3
+
+
+async def test_rule_7_answers_that_never_come_are_given_up_and_repaired(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wechat.transport.TOTAL_SECONDS", 0.1)
+    buyer, order, _ = await paying(stage)
+    await stage.control("faults", answers={"any": "hang"})
+    cancelled = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (202, "CLOSING")
+    other = await buyer.order()
+    unknown = await buyer.start(other["order_no"])
+    assert (unknown.status_code, unknown.json()["code"]) == (503, "OUTCOME_UNKNOWN")
+    await stage.advance(10)
+    await stage.shop.sweep.once()
+    await stage.control("faults")
+    for _ in range(5):
+        await stage.advance(30)
+        await stage.shop.sweep.once()
+    assert await buyer.state(order["order_no"]) == "CLOSED"
+    assert (await buyer.start(other["order_no"])).status_code == 200
+
+
+async def test_rule_7_a_404_says_nothing_when_the_number_was_sent_again_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await paying(stage)
+    await stage.advance(1000)
+    payment = await Payment.get()
+
+    async def query(_: Payment) -> None:
+        await Payment.all().update(sent_at=stage.shop.clock.now())
+        raise NoSuchTrade("订单不存在")
+
+    monkeypatch.setattr(stage.shop.channels["wechat"], "query", query)
+    await stage.shop.truth.ask(payment, "test")
+    assert (await Payment.get()).state == "OPEN"
+
+
+@pytest.mark.parametrize(("hours", "outcome"), [(22, "APPLIED"), (25, "UNMATCHED")])
+async def test_rule_4_an_unmatched_notification_is_tried_again_for_a_day(
+    stage: Stage, hours: int, outcome: str
+) -> None:
+    _, _, started = await paying(stage)
+    wechat, number = WeChat(stage), started["out_trade_no"]
+    trade = await wechat.trade(number)
+    await Payment.all().update(out_trade_no="Sanother", due_at=None)
+    await Order.all().update(due_at=None)
+    await wechat.notify(trade)
+    for _ in range(hours):
+        await stage.advance(3600)
+        await stage.shop.sweep.once()
+    assert await outcomes() == [("UNMATCHED", "unknown number")]
+    await Payment.all().update(out_trade_no=number)  # as when a backup is restored
+    await stage.advance(3601)
+    await stage.shop.sweep.once()
+    found = await Notification.get()
+    assert (found.outcome, found.due_at) == (outcome, None)
+
+
+async def test_rule_9_events_of_one_order_run_in_order_and_of_others_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buyer = await stage.buyer()
+    numbers = [(await buyer.order())["order_no"] for _ in range(2)]
+    now = stage.shop.clock.now()
+    for order_no, kind in [(0, "on_paid"), (0, "on_closed"), (1, "on_paid")]:
+        order = await Order.get(order_no=numbers[order_no])
+        event_id = f"{order_no}-{kind}"
+        await Event.create(event_id=event_id, order=order, kind=kind, created_at=now, due_at=now)
+    heard: list[str] = []
+
+    async def fails_twice(_: Order, event_id: str) -> None:
+        heard.append(event_id)
+        if heard.count("0-on_paid") < 3 and event_id == "0-on_paid":
+            raise RuntimeError("not now")
+
+    listen(monkeypatch, fails_twice)
+    for _ in range(20):
+        await stage.shop.sweep.events()
+        await stage.advance(60)
+    assert [e for e in heard if e[0] == "0"] == ["0-on_paid"] * 3 + ["0-on_closed"]
+    assert heard.index("1-on_paid") < 2
+    assert await Event.exclude(due_at=None).count() == 0
+
+
+async def test_rule_9_a_function_that_hangs_is_stopped_and_tried_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, diary: Diary
+) -> None:
+    _, _, started = await paying(stage)
+    wechat, heard = WeChat(stage), []
+    await wechat.notify(await wechat.trade(started["out_trade_no"]))
+
+    async def hangs_once(_: Order, event_id: str) -> None:
+        heard.append(event_id)
+        if len(heard) == 1:
+            await asyncio.Event().wait()
+
+    listen(monkeypatch, hangs_once)
+    monkeypatch.setattr("shop.sweep.EVENT_SECONDS", 0.05)
+    async with asyncio.timeout(5):
+        await stage.shop.sweep.once()
+        await stage.advance(61)
+        await stage.shop.sweep.once()
+    assert len(heard) == 2
+    assert len(set(heard)) == 1
+    assert diary.fields("event failed")[0]["tries"] == 0
+    assert (await Event.get()).due_at is None
+
+
+async def test_rule_9_several_sweeps_at_once_run_an_event_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wechat, heard = WeChat(stage), []
+    for _ in range(5):
+        _, _, started = await paying(stage)
+        await wechat.notify(await wechat.trade(started["out_trade_no"]))
+
+    async def note(_: Order, event_id: str) -> None:
+        heard.append(event_id)
+        await asyncio.sleep(0)
+
+    listen(monkeypatch, note)
+    await asyncio.gather(*(stage.shop.sweep.once() for _ in range(4)))
+    assert len(heard) == len(set(heard)) == 5
+
+
+async def test_rule_9_surplus_money_raises_no_second_on_paid(stage: Stage) -> None:
+    buyer, order, started = await paying(stage)
+    await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    wechat = WeChat(stage)
+    await wechat.notify(await wechat.trade(started["out_trade_no"]))
+    assert (await Payment.get()).state == "PAID"
+    assert [event.kind for event in await Event.all()] == ["on_closed"]
+
+
+async def test_sweep_once_is_a_command_that_prints_one_json_line(stage: Stage) -> None:
+    buyer, _, started = await paying(stage)
+    await stage.control("faults", notifications="drop")
+    await buyer.pay(started["invoke"])
+    await stage.control("clock", advance_seconds=10)
+    secret = str(stage.shop.settings.database_url)
+    mine = settings(stage.known, stage.shop.settings.sandbox_url, stage.origin, secret)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "shop", "sweep", "--once", cwd=ROOT, env={**os.environ, **mine},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    assert process.returncode == 0
+    (line,) = out.decode().splitlines()
+    report = json.loads(line)
+    assert list(report) == ["closed", "paid", "refunds", "open", "oldest_open_seconds"]
+    assert (report["paid"], report["open"], report["oldest_open_seconds"]) == (1, 0, 0)
+    assert (await Order.get()).state == "PAID"
