@@ -183,7 +183,8 @@ def read(request: Request, takes: type[B]) -> B:
     try:
         return msgspec.json.decode(body, type=takes)
     except msgspec.ValidationError as error:
-        raise errors.BadRequest(str(error), field=_field(str(error)) or None) from error
+        said = str(error)  # it may repeat a name of 64 KiB
+        raise errors.BadRequest(said[:300], field=_field(said)[:100] or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise errors.BadRequest("the body is not JSON that can be read") from error
 

@@ -124,7 +124,9 @@ async def test_any_bytes_on_any_post_route_are_answered_below_500(stage: Stage) 
         max_leaves=8,
     ).map(lambda value: repr(value).encode("utf-8", "replace"))
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(path=st.sampled_from(paths), body=st.binary(max_size=200) | json_values)
     def attack(path: str, body: bytes) -> None:
         status = asyncio.run_coroutine_threadsafe(send(path, body), loop).result(10)
