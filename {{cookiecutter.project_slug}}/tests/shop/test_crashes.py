@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shop.models import Event, Notification, Order, Payment
+from shop.source import Source
 from tests.shop.conftest import BuyerClient, Stage
 from tests.shop.kit import WeChat, calls, moves, paying
 
@@ -80,7 +81,7 @@ async def test_killed_while_a_payment_starts_and_never_seen_again_it_is_closed(
     assert (await Payment.get()).state == "CLOSED"
 
 
-RECORD = ["record", "_pay_once", "_move", "_pay_order", "_event"]
+RECORD = ["record", "_pay_once", "_move", "_pay_order", "_event", "conclude"]
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -92,7 +93,8 @@ async def test_killed_while_a_notification_is_recorded_all_or_nothing_moved_and_
     wechat = WeChat(stage)
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
     with monkeypatch.context() as patched:
-        kill(patched, stage.shop.ledger, name, after=after)
+        owner = Source if name == "conclude" else stage.shop.ledger
+        kill(patched, owner, name, after=after)
         with pytest.raises(Killed):
             await stage.shop.inbox.receive("wechat", "payment", wechat.headers(body), body)
     moved = [(await Payment.get()).state, (await Order.get()).state]
