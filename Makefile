@@ -29,4 +29,4 @@ build/.baked: $(shell find cookiecutter.json hooks '$(SHOP)' ! -path '*_cache*' 
 .venv/.run: $(SHOP)/pyproject.toml | build/.baked
 	@$(PIP) -e build/my-shop && touch $@
 .venv/.dev: $(SHOP)/pyproject.toml tests/requirements.txt | build/.baked
-	@$(PIP) -e 'build/my-shop[dev]' -r tests/requirements.txt && touch .venv/.run $@
+	@$(PIP) -e 'build/my-shop[dev,postgres,mysql]' -r tests/requirements.txt && touch .venv/.run $@

@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncmy
-import asyncpg
 import pytest
 
 from shop import database
@@ -42,11 +40,15 @@ class Server:
             "database": database or parts.path.strip("/"),
         }
         if self.kind == "postgres":
+            import asyncpg  # an extra: without it the server counts as absent
+
             connection = await asyncpg.connect(**options, timeout=CONNECT_SECONDS)
             for statement in statements:
                 await connection.execute(statement)
             await connection.close()
             return
+        import asyncmy
+
         connection = await asyncmy.connect(
             **options, connect_timeout=CONNECT_SECONDS, autocommit=True
         )
