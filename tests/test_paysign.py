@@ -152,7 +152,7 @@ def change_a_byte(target: Target) -> tuple[bytes, Headers]:
 def probe(target: Target) -> tuple[bytes, Headers]:
     """Begin the signature as WeChat's probes 探测流量 do."""
     signed = target.signed()
-    text = f"WECHATPAY/SIGNTEST/{signed['Wechatpay-Signature'][20:]}="
+    text = f"WECHATPAY/SIGNTEST/{signed['Wechatpay-Signature'][19:]}"
     return target.body, signed | {"Wechatpay-Signature": text}
 
 
