@@ -212,26 +212,37 @@ async def test_a_guest_has_a_session_but_no_openid(stage: Stage) -> None:
     assert (await stage.http.get("/api/me", headers=headers)).json()["identities"] == []
 
 
-def token(key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
+def token(sub: str, key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
     now = int(time.time())
-    body = {"sub": "x", "aud": "shop", "iat": now, "exp": now + 60} | claims
+    body = {"sub": sub, "aud": "shop", "iat": now, "exp": now + 60} | claims
     return jwt.encode({k: v for k, v in body.items() if v is not None}, key, algorithm)
 
 
+def tampered(sub: str) -> str:
+    """Take the signature of one token for the claims of another."""
+    return token(sub).rpartition(".")[0] + "." + token("somebody-else").rpartition(".")[2]
+
+
 BAD_TOKENS = {
-    "of another key": lambda: token("another-key-of-the-tests-0123456789abcd"),
-    "run out": lambda: token(exp=int(time.time()) - 60),
-    "for another audience": lambda: token(aud="elsewhere"),
-    "without end": lambda: token(exp=None),
-    "unsigned": lambda: token("", "none"),
-    "of a buyer who is gone": token,
-    "garbage": lambda: "a.b.c",
+    "of another key": lambda sub: token(sub, "another-key-of-the-tests-0123456789abcd"),
+    "run out": lambda sub: token(sub, exp=int(time.time()) - 60),
+    "for another audience": lambda sub: token(sub, aud="elsewhere"),
+    "for nobody in particular": lambda sub: token(sub, aud=None),
+    "without end": lambda sub: token(sub, exp=None),
+    "unsigned": lambda sub: token(sub, "", "none"),
+    "without its signature": lambda sub: token(sub).rpartition(".")[0] + ".",
+    "tampered": tampered,
+    "of a buyer who is gone": lambda _: token("0123456789abcdef"),
+    "garbage": lambda _: "a.b.c",
 }
 
 
 @pytest.mark.parametrize("case", BAD_TOKENS)
 async def test_a_session_that_does_not_hold_is_401(stage: Stage, case: str) -> None:
-    headers = {"Authorization": f"Bearer {BAD_TOKENS[case]()}"}
+    sub = await stage.shop.login.guest()
+    good = await stage.http.get("/api/me", headers={"Authorization": f"Bearer {token(sub)}"})
+    assert (good.status_code, good.json()["buyer"]) == (200, sub)
+    headers = {"Authorization": f"Bearer {BAD_TOKENS[case](sub)}"}
     answer = await stage.http.get("/api/me", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "LOGIN_REQUIRED")
 

@@ -168,3 +168,10 @@ async def test_a_bearer_token_needs_no_origin(stage: Stage) -> None:
     stranger = {"Origin": "https://servicewechat.com", "Idempotency-Key": "k"}
     body = {"items": [{"sku": "cup", "quantity": 1}]}
     assert (await buyer.post("/api/orders", body, **stranger)).status_code == 201
+
+
+async def test_people_without_a_unionid_are_never_joined(stage: Stage, browser: Browser) -> None:
+    await stage.buyer("oOne")
+    await stage.buyer("oTwo")
+    await browser.http.get(await browser.start())
+    assert await Buyer.all().count() == 3
