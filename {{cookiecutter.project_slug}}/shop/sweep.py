@@ -25,7 +25,7 @@ AT_ONCE = 8
 LOOKS = (5, 30, 60, 180, 300, 600, 1800)  # seconds between looks at a payment that may be paid
 CLOSING_LOOKS = (5, 15, 30, 60)
 RETRIES = (5, 30, 60, 300, 900, 3600)
-EVENT_SECONDS = 50  # less than a lease: the owner's function runs once at a time
+EVENT_SECONDS = 50  # then the sweep goes on; the function counts as failed and is called again
 MATCHING = timedelta(hours=1)  # the longest pause between two tries
 UNMATCHED_FOR = timedelta(hours=24)
 HANDLERS = {"on_paid": on_paid.on_paid, "on_closed": on_paid.on_closed}
