@@ -25,7 +25,7 @@ class DemoError(Exception):
 
 def run(*, port: int, sandbox_port: int, once: bool) -> int:
     """Show the demo; exit 0 when both payments were PAID."""
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a shell may start us with SIGINT ignored
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from shop.work import transaction
 
 GRACE = timedelta(seconds=60)  # after its end, before the sweep closes the order
 MAX_TOTAL_FEN = 100_000_000
+TRIES = 5
 
 
 class Line(NamedTuple):
@@ -41,12 +43,13 @@ class Ordering:
         """
         request_hash = hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
         mine = Order.filter(buyer_id=buyer_id, idempotency_key=key)
-        known = await mine.first()
-        while known is None:
-            try:
+        for _ in range(TRIES):
+            if known := await mine.first():
+                break
+            with suppress(IntegrityError):  # a twin of this request was faster, or a number taken
                 return await self._insert(buyer_id, lines, key, request_hash), True
-            except IntegrityError:  # a twin of this request was faster, or the number is taken
-                known = await mine.first()
+        else:
+            raise errors.OutcomeUnknown("the order could not be placed, call again", retry_after=1)
         if known.request_hash != request_hash:
             raise errors.IdempotencyKeyReused("this Idempotency-Key came with another order")
         return known, False

@@ -33,5 +33,8 @@ class Source:
             values["out_trade_no"] = trade.out_trade_no
         if verdict.outcome in FINAL:
             values["due_at"] = None
-        await Notification.filter(id=self.inbox.id).update(**values)
+        row = Notification.filter(id=self.inbox.id)
+        if verdict.outcome == "DUPLICATE":
+            row = row.exclude(outcome="APPLIED")  # a replay does not hide what it did first
+        await row.update(**values)
         return verdict
