@@ -1,4 +1,4 @@
-"""What the documents show is true: code runs, commands exist, links lead somewhere.
+"""What the documents show is true: code runs, commands exist, names lead somewhere.
 
 Prose stands twice (`x.md` and `x.zh-CN.md`) with equal code blocks. A shell line that no rule of
 RULES knows fails: teach the table how to try it.
@@ -10,12 +10,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from conftest import PROJECT, ROOT, Bake
+from conftest import FRONTENDS, PROJECT, ROOT, Bake
+from running import free_port
 
 READMES = [folder / name for folder in (ROOT, PROJECT) for name in ("README.md", "README.zh-CN.md")]
 DOCS = [path for path in READMES if path.exists()] + sorted((PROJECT / "docs").rglob("*.md"))
@@ -24,6 +26,14 @@ PAIRS = [
 ]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|href)=\"([^\"#]+)\"")
+LONGEST = {ROOT: 200, PROJECT: 160}
+SPEAKERS = sorted(
+    path.relative_to(PROJECT).as_posix()
+    for folder in ("shop", "wechat")
+    for path in (PROJECT / folder).rglob("*.py")
+)
+CELL = re.compile(r"(?<!`)`([^`\n]+)`")
+PATH = re.compile(r"(?:shop|wechat|sandbox|pages|tests)/[\w/.]*")
 PYTHON = r"(?:python3?|py|(?:\.\.[/\\])*\.venv[/\\](?:bin|Scripts)[/\\]python) -m "
 
 
@@ -40,6 +50,16 @@ def blocks(path: Path, language: str | None = None) -> list[tuple[str, str]]:
 
 def accept(line: str, folder: Path) -> None:
     """Accept a line that needs the network, or that other tests run."""
+
+
+def try_bake(line: str, folder: Path) -> None:
+    """Bake as the line says, without questions and into a folder that is thrown away."""
+    words = shlex.split(re.sub(PYTHON, "", line.replace("\\", "/"), count=1))
+    words = words[: words.index("-o")] if "-o" in words else words
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", *words, "--no-input", "--default-config", "-o", out]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+        assert Path(out, "my-shop", "shop", "app.py").is_file()
 
 
 def try_make(line: str, folder: Path) -> None:
@@ -76,8 +96,9 @@ def try_copy(line: str, folder: Path) -> None:
 
 
 RULES: list[tuple[str, Callable[[str, Path], None]]] = [
-    (r"cd \S+$|git (clone|init|add|commit) |(pip|uv|apt-get) install |uvx |pipx ", accept),
-    (PYTHON + r"(venv|pip|pytest|ruff|mypy|cookiecutter)\b|cookiecutter ", accept),
+    (r"cd \S+$", accept),
+    (PYTHON + r"(venv|pip|pytest|ruff|mypy)\b", accept),
+    (PYTHON + r"cookiecutter\b", try_bake),
     (r"make ", try_make),
     (PYTHON + r"(shop|sandbox)\b", try_help),
     (r"(cp|copy) ", try_copy),
@@ -94,14 +115,89 @@ def test_both_languages_show_the_same_code(english: Path, chinese: Path) -> None
 
 
 @pytest.mark.parametrize("path", DOCS, ids=title)
-def test_every_shell_line_is_a_command_that_exists(path: Path) -> None:
+def test_every_shell_line_is_a_command_that_exists(path: Path, source: Path) -> None:
+    folder = path.parent if path.parent.name != "docs" else path.parent.parent
     text = "".join(block for language in ("sh", "bash") for _, block in blocks(path, language))
     for line in text.replace("\\\n", " ").splitlines():
         words = re.sub(r"(^|\s)#.*$", "", line).strip()
         for part in re.split(r"\s*&&\s*", words) if words else []:
             rule = next((rule for pattern, rule in RULES if re.match(pattern, part)), None)
             assert rule, f"no rule tries this line: {part}"
-            rule(part, path.parent if path.parent.name != "docs" else path.parent.parent)
+            rule(part, source / folder.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", DOCS, ids=title)
+def test_every_command_in_a_table_or_a_unit_has_these_options(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    units = re.findall(rf"^ExecStart\w*=\S*/({PYTHON}shop .*)$", text, re.M)
+    for command in units + [found for found in CELL.findall(text) if re.match(PYTHON, found)]:
+        if re.match(PYTHON + r"(shop|sandbox)\b", command):
+            try_help(re.sub(r"[\[\]]", "", command), PROJECT)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=title)
+def test_every_file_function_and_constant_that_is_named_is_there(path: Path) -> None:
+    """`shop/x.py` `one`, `two` means: the file is there, and so are these names in it."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    files = [found for found in CELL.findall(text) if PATH.fullmatch(found)]
+    assert [found for found in files if not (PROJECT / found).exists()] == []
+    for file, names in re.findall(r"`([\w/]+\.py)`((?:,? `\w+`)+)", text):
+        code = (PROJECT / file).read_text(encoding="utf-8")
+        for name in CELL.findall(names):
+            assert re.search(rf"^ *(async )?(def )?{name}\b", code, re.M), f"{file} {name}"
+
+
+@pytest.mark.parametrize("path", DOCS, ids=title)
+def test_every_setting_and_test_that_is_named_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bSHOP_[A-Z0-9_]+", text)) <= set(re.findall(r"\bSHOP_\w+", example))
+    tests = "".join(p.read_text(encoding="utf-8") for p in (PROJECT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert named <= set(re.findall(r"def (test_\w+)", tests))
+
+
+def test_every_code_reason_and_alarm_of_the_shop_is_explained() -> None:
+    text = (PROJECT / "docs" / "errors.md").read_text(encoding="utf-8")
+    code = {name: (PROJECT / name).read_text(encoding="utf-8") for name in SPEAKERS}
+    said = set(re.findall(r'\bcode = (?:\d+, )?"(\w+)"', code["shop/errors.py"]))
+    said |= set(re.findall(r'\d: "([A-Z_]+)"', code["shop/web/api.py"]))
+    said |= set(re.findall(r'SignatureInvalid\(\s*"(\w+)"', "".join(code.values())))
+    said |= set(re.findall(r'log\.alarm\(\s*"([^"]+)"', "".join(code.values())))
+    assert len(said) > 25
+    assert [word for word in sorted(said) if f"`{word}`" not in text] == []
+
+
+def test_the_demo_prints_what_the_readme_shows(bake: Bake) -> None:
+    shown = blocks(ROOT / "README.md", "text")[0][1]
+    ports = ["--port", str(free_port()), "--sandbox-port", str(free_port())]
+    words = ["demo", "--once", *ports]
+    done = subprocess.run(
+        [sys.executable, "-m", "shop", *words], cwd=bake(), capture_output=True, timeout=60
+    )
+    printed = [" ".join(line.split()) for line in done.stdout.decode().splitlines()]
+    for line in shown.splitlines():
+        pieces = [re.escape(piece) for piece in " ".join(line.split()).split("..")]
+        pattern = ".*".join(re.sub(r"[0-9a-f]{8,}|\d+", "[0-9a-f]+", piece) for piece in pieces)
+        assert any(re.fullmatch(pattern, one) for one in printed), line
+
+
+@pytest.mark.parametrize("frontends", FRONTENDS)
+def test_the_table_of_a_baked_readme_names_only_what_was_baked(
+    frontends: str, shops: dict[str, Path]
+) -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        text = (shops[frontends] / name).read_text(encoding="utf-8")
+        paths = [found for found in CELL.findall(text) if PATH.fullmatch(found)]
+        assert len(paths) > 30
+        assert [found for found in paths if not (shops[frontends] / found).exists()] == []
+        table = text[text.index("| … | open |") :].split("\n\n")[0].splitlines()
+        assert all(line.startswith("| ") for line in table[2:])
+
+
+def test_the_readmes_stay_short() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in READMES}
+    assert [title(path) for path in READMES if lines[path] > LONGEST[path.parent]] == []
 
 
 @pytest.mark.parametrize("path", DOCS, ids=title)
