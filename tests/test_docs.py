@@ -193,6 +193,7 @@ def test_the_table_of_a_baked_readme_names_only_what_was_baked(
         assert [found for found in paths if not (shops[frontends] / found).exists()] == []
         table = text[text.index("| … | open |") :].split("\n\n")[0].splitlines()
         assert all(line.startswith("| ") for line in table[2:])
+        assert "`sandbox/faults.py`" in table[-1], "a blank line cuts the table"
 
 
 def test_the_readmes_stay_short() -> None:
