@@ -17,6 +17,8 @@ from shop.inbox import Inbox
 from shop.ledger import Ledger
 from shop.login import Login
 from shop.ordering import Ordering
+from shop.refund_ledger import RefundLedger
+from shop.refunds import Refunds
 from shop.sessions import Sessions
 from shop.settings import Env, Settings
 from shop.sweep import Sweep
@@ -37,6 +39,7 @@ class Shop:
     channels: dict[str, channels.Channel]
     ledger: Ledger
     truth: Truth
+    refunds: Refunds
     inbox: Inbox
     ordering: Ordering
     checkout: Checkout
@@ -82,7 +85,9 @@ def build(env: Env) -> Shop:
     ways = channels.load(channels.Parts(env, found, http))
     env.check()
     ledger = Ledger(clock)
-    truth, inbox = Truth(ways, ledger, clock), Inbox(ways, ledger, clock)
+    truth = Truth(ways, ledger, clock)
+    refunds = Refunds(ways, RefundLedger(clock), truth, clock)
+    inbox = Inbox(ways, ledger, refunds, clock)
     return Shop(
         settings=found,
         clock=clock,
@@ -91,10 +96,11 @@ def build(env: Env) -> Shop:
         channels=ways,
         ledger=ledger,
         truth=truth,
+        refunds=refunds,
         inbox=inbox,
         ordering=Ordering(clock, found.order_ttl),
         checkout=Checkout(found.trade_prefix, ways, ledger, truth, clock, work),
         login=Login(found, http, clock),
         sessions=Sessions(found.secret_key, secure=found.secure),
-        sweep=Sweep(inbox, ledger, truth, clock),
+        sweep=Sweep(inbox, ledger, truth, refunds, clock),
     )

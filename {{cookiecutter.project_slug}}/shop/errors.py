@@ -27,6 +27,12 @@ class IdempotencyKeyRequired(ShopError):
     status, code = 400, "IDEMPOTENCY_KEY_REQUIRED"
 
 
+class PartRequired(BadRequest):
+    """Raised when an order was paid in several parts and a refund does not say which."""
+
+    code = "PART_REQUIRED"
+
+
 class LoginRequired(ShopError):
     """Raised when there is no session, or one that does not hold."""
 
@@ -103,6 +109,18 @@ class SceneOff(Conflict):
     """Raised when no channel of this shop serves the scene."""
 
     code = "SCENE_OFF"
+
+
+class RefundExceeds(Conflict):
+    """Raised when a refund is more than what is left of the payment."""
+
+    code = "REFUND_EXCEEDS"
+
+
+class RefundLimit(Conflict):
+    """Raised when a payment has had 50 refunds."""
+
+    code = "REFUND_LIMIT"
 
 
 class IdempotencyKeyReused(Conflict):

@@ -6,10 +6,11 @@ from datetime import timedelta
 from tortoise.exceptions import IntegrityError
 
 from shop import log
-from shop.channels import Channel, Unreadable
+from shop.channels import Channel, RefundTrade, Unreadable
 from shop.clock import Clock
 from shop.ledger import Ledger
 from shop.models import Notification
+from shop.refunds import Refunds
 from shop.source import FINAL, Source, Verdict
 
 LEASE = timedelta(seconds=60)
@@ -18,9 +19,12 @@ LEASE = timedelta(seconds=60)
 class Inbox:
     """Receive notifications, and finish those that a crash left half done."""
 
-    def __init__(self, channels: Mapping[str, Channel], ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, channels: Mapping[str, Channel], ledger: Ledger, refunds: Refunds, clock: Clock
+    ) -> None:
         self._channels = channels
         self._ledger = ledger
+        self._refunds = refunds
         self._clock = clock
 
     async def receive(
@@ -43,6 +47,8 @@ class Inbox:
             return await source.conclude(Verdict("UNDECRYPTABLE", str(error)), None)
         if trade is None:
             return await source.conclude(Verdict("IGNORED", "another product"), None)
+        if isinstance(trade, RefundTrade):
+            return await self._refunds.hear(inbox.channel, trade, source)
         return await self._ledger.record(inbox.channel, trade, source)
 
     async def _store(

@@ -1,10 +1,10 @@
-"""Record what happened 记账: the only file that changes a state, by compare-and-set.
+"""Record what happened 记账: a payment's truth moves it and its order, once.
 
-Everything that proves something about money, a notification or a query, passes `record`.
+Everything that proves money came, a notification or a query, passes `record`; refund_ledger.py
+is the same for money that goes back, moves.py writes the states for both.
 """
 
 from datetime import datetime
-from typing import Any
 
 from tortoise.exceptions import IntegrityError
 from tortoise.queryset import QuerySet
@@ -12,24 +12,11 @@ from tortoise.queryset import QuerySet
 from shop import log
 from shop.channels import Trade
 from shop.clock import Clock
-from shop.models import Event, Order, Payment, Transition
+from shop.models import Order, Payment
+from shop.moves import ORDER, PAYMENT, Moves
+from shop.refund_ledger import new_refund
 from shop.source import Source, Verdict
 from shop.work import transaction
-
-#: from -> to; anything else is refused and logged
-PAYMENT_MOVES: dict[str, set[str]] = {
-    "NEW": {"OPEN", "PAID", "CLOSED", "HELD"},
-    "OPEN": {"PAID", "CLOSED", "HELD"},
-    "CLOSED": {"PAID"},  # late money is still money
-    "HELD": {"PAID"},  # closing it is for a person, not for an answer
-    "PAID": set(),
-}
-ORDER_MOVES: dict[str, set[str]] = {
-    "OPEN": {"PAID", "CLOSING"},
-    "CLOSING": {"CLOSED", "PAID"},
-    "CLOSED": set(),
-    "PAID": set(),
-}
 
 
 def mismatch(payment: Payment, trade: Trade) -> str:
@@ -55,6 +42,7 @@ class Ledger:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._moves = Moves(clock)
 
     async def record(self, channel: str, trade: Trade, source: Source) -> Verdict:
         """Let a proved Trade move its payment, at most once."""
@@ -90,7 +78,9 @@ class Ledger:
         paid_at = trade.paid_at or self._clock.now()
         proof = {"transaction_id": trade.transaction_id, "paid_at": paid_at}
         async with transaction():
-            if not await self._move(payment, "PAID", source.cause, live=None, due_at=None, **proof):
+            if not await self._moves.move(
+                payment, "PAID", source.cause, live=None, due_at=None, **proof
+            ):
                 return False
             await self._pay_order(payment, source.cause, paid_at)
             await source.conclude(Verdict("APPLIED"), trade)
@@ -98,14 +88,30 @@ class Ledger:
 
     async def _pay_order(self, payment: Payment, cause: str, paid_at: datetime) -> None:
         order = await Order.get(id=payment.order_id)
-        while "PAID" in ORDER_MOVES[order.state]:
-            if await self._move(order, "PAID", cause, paid_at=paid_at, due_at=None):
-                await self._event(order, "on_paid")
+        while "PAID" in ORDER[order.state]:
+            if await self._moves.move(order, "PAID", cause, paid_at=paid_at, due_at=None):
+                await self._moves.event(order, "on_paid")
                 # another payment of this order may be live still: the sweep closes it now
                 await (await _open_payments(order)).update(due_at=self._clock.now())
                 return
             await order.refresh_from_db()
+        await self._give_back(payment, order)
+
+    async def _give_back(self, payment: Payment, order: Order) -> None:
+        """Write the refund of surplus money down with the payment; the sweep sends it."""
         log.alarm("paid twice or too late", number=payment.out_trade_no, order_no=order.order_no)
+        all_of_it = {"surplus": True, "reserved_fen": payment.total_fen, "refunds_made": 1}
+        await Payment.filter(id=payment.id).update(**all_of_it)
+        now, reason = self._clock.now(), "重复或超时支付，自动退款"
+        dates = {"created_at": now, "due_at": now}
+        await new_refund(
+            payment,
+            payment.total_fen,
+            out_refund_no=f"{payment.out_trade_no}S",
+            reason=reason,
+            origin="surplus",
+            **dates,
+        ).save()
 
     async def _refuse(self, payment: Payment, trade: Trade, source: Source, reason: str) -> Verdict:
         """Refuse a truth that does not fit our row: only a query's holds the payment."""
@@ -113,9 +119,9 @@ class Ledger:
         log.alarm(
             "trade refused", number=payment.out_trade_no, reason=reason, said=trade.said, **fen
         )
-        if source.inbox is None and "HELD" in PAYMENT_MOVES[payment.state]:
+        if source.inbox is None and "HELD" in PAYMENT[payment.state]:
             async with transaction():
-                await self._move(payment, "HELD", f"{source.cause}: {reason}", due_at=None)
+                await self._moves.move(payment, "HELD", f"{source.cause}: {reason}", due_at=None)
         return await source.conclude(Verdict("REFUSED", reason), trade)
 
     async def open_payment(
@@ -124,15 +130,22 @@ class Ledger:
         """Note that WeChat accepted the prepay; a repeat under the same number renews it."""
         values = {"prepay": prepay, "prepaid_at": self._clock.now(), "due_at": due_at}
         async with transaction():
-            moved = payment.state == "NEW" and await self._move(payment, "OPEN", "prepay", **values)
+            moved = payment.state == "NEW" and await self._moves.move(
+                payment, "OPEN", "prepay", **values
+            )
             if not moved:
                 await Payment.filter(id=payment.id, state="OPEN").update(**values)
         await payment.refresh_from_db()
 
-    async def close_payment(self, payment: Payment, cause: str) -> None:
-        """Move a payment that cannot be paid any more to CLOSED, and its CLOSING order after it."""
+    async def close_payment(self, payment: Payment, cause: str, *, held: bool = False) -> None:
+        """Move a payment that cannot be paid any more to CLOSED, and its CLOSING order after it.
+
+        `held` is a person's word about a HELD payment; no answer of WeChat's closes one.
+        """
+        if held is not (payment.state == "HELD"):
+            return
         async with transaction():
-            await self._move(payment, "CLOSED", cause, live=None, due_at=None)
+            await self._moves.move(payment, "CLOSED", cause, live=None, due_at=None)
         await payment.refresh_from_db()
         await self.close_order(await Order.get(id=payment.order_id), cause)
 
@@ -142,7 +155,7 @@ class Ledger:
         async with transaction():
             # payments before their order, as in _pay_once: two that meet wait, neither deadlocks
             await live.update(due_at=now, looks=0)
-            await self._move(order, "CLOSING", cause, due_at=now)
+            await self._moves.move(order, "CLOSING", cause, due_at=now)
         await order.refresh_from_db()
 
     async def close_order(self, order: Order, cause: str) -> None:
@@ -152,36 +165,6 @@ class Ledger:
         if await Payment.filter(order_id=order.id).exclude(state="CLOSED").exists():
             return  # a CLOSING order gets no new payment, so this look holds for the move below
         async with transaction():
-            if await self._move(order, "CLOSED", cause, due_at=None):
-                await self._event(order, "on_closed")
+            if await self._moves.move(order, "CLOSED", cause, due_at=None):
+                await self._moves.event(order, "on_closed")
         await order.refresh_from_db()
-
-    async def _event(self, order: Order, kind: str) -> None:
-        now = self._clock.now()
-        await Event.create(
-            event_id=f"{order.order_no}-{kind}",
-            order_id=order.id,
-            kind=kind,
-            created_at=now,
-            due_at=now,
-        )
-
-    async def _move(self, row: Order | Payment, to: str, cause: str, **values: Any) -> bool:
-        """Compare and set: move `row` from the state it was read in, or change nothing."""
-        order = isinstance(row, Order)
-        number = row.order_no if isinstance(row, Order) else row.out_trade_no
-        if to not in (ORDER_MOVES if order else PAYMENT_MOVES)[row.state]:
-            log.warning("move refused", number=number, before=row.state, after=to, cause=cause)
-            return False
-        if not await type(row).filter(id=row.id, state=row.state).update(state=to, **values):
-            return False
-        await Transition.create(
-            subject="order" if order else "payment",
-            number=number,
-            before=row.state,
-            after=to,
-            cause=cause[:255],
-            at=self._clock.now(),
-        )
-        log.info("moved", number=number, before=row.state, after=to, cause=cause)
-        return True

@@ -1,4 +1,4 @@
-"""The tables. Money is integer fen, times are aware UTC; only ledger.py changes a state."""
+"""The tables. Money is integer fen, times are aware UTC; only moves.py writes a state."""
 
 import secrets
 from datetime import UTC, datetime
@@ -93,6 +93,7 @@ class Order(Model):
     payments_made = fields.IntField(db_default=0)
     items: fields.ReverseRelation["OrderItem"]
     payments: fields.ReverseRelation["Payment"]
+    refunds: fields.ReverseRelation["Refund"]
 
     class Meta:
         table = "orders"
@@ -124,7 +125,9 @@ class Payment(Model):
     `live` holds the order's number while money may still come, and is unique: a second live
     payment cannot exist. `request` is the body exactly as it is sent, `parties` the party
     fields in it that every later answer must repeat. `due_at` is the sweep's next look and its
-    lease at once.
+    lease at once. `surplus` money came twice or too late and goes back whole. Refunds, except
+    CLOSED and REJECTED ones, have reserved `reserved_fen`, which a CHECK keeps below the total;
+    `refunds_made` numbers them.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -151,11 +154,56 @@ class Payment(Model):
     due_at = UtcField(null=True, db_index=True)
     created_at = UtcField()
     paid_at = UtcField(null=True)
+    surplus = fields.BooleanField(db_default=False)
+    reserved_fen = fields.BigIntField(db_default=0)
+    refunded_fen = fields.BigIntField(db_default=0)
+    refunds_made = fields.IntField(db_default=0)
+    refund_sent_at = UtcField(null=True)
+    refunds: fields.ReverseRelation["Refund"]
 
     class Meta:
         table = "payment"
         table_description = "支付单"
         unique_together = (("channel", "transaction_id"),)
+
+
+class Refund(Model):
+    """One return of money from a payment 退款单; it owns one out_refund_no.
+
+    `origin` is admin, surplus or merchant_platform. `request` is the body exactly as it is sent,
+    `trouble` why a PENDING one still waits. `due_at` is the sweep's next look and its lease.
+    """
+
+    id = fields.BigIntField(primary_key=True)
+    order: fields.ForeignKeyRelation[Order] = fields.ForeignKeyField(
+        "shop.Order", "refunds", on_delete=fields.RESTRICT
+    )
+    order_id: int
+    payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
+        "shop.Payment", "refunds", on_delete=fields.RESTRICT
+    )
+    payment_id: int
+    channel = fields.CharField(32)
+    out_refund_no = fields.CharField(64)
+    refund_fen = fields.BigIntField()
+    reason = fields.CharField(80)
+    origin = fields.CharField(20)
+    state = fields.CharField(10)
+    request = fields.TextField()
+    refund_id = fields.CharField(64, null=True)
+    idempotency_key = fields.CharField(64, null=True)
+    request_hash = fields.CharField(64, default="")
+    trouble = fields.CharField(255, default="")
+    looks = fields.IntField(db_default=0)
+    sent_at = UtcField(null=True)
+    due_at = UtcField(null=True, db_index=True)
+    created_at = UtcField()
+    refunded_at = UtcField(null=True)
+
+    class Meta:
+        table = "refund"
+        table_description = "退款单"
+        unique_together = (("channel", "out_refund_no"), ("order_id", "idempotency_key"))
 
 
 class Notification(Model):
@@ -169,7 +217,7 @@ class Notification(Model):
     body = fields.BinaryField()
     outcome = fields.CharField(16)
     reason = fields.CharField(255, default="")
-    out_trade_no = fields.CharField(32, default="")
+    out_trade_no = fields.CharField(64, default="")
     received_at = UtcField(db_index=True)
     due_at = UtcField(null=True, db_index=True)
 
@@ -184,7 +232,7 @@ class Transition(Model):
 
     id = fields.BigIntField(primary_key=True)
     subject = fields.CharField(16)
-    number = fields.CharField(32, db_index=True)
+    number = fields.CharField(64, db_index=True)
     before = fields.CharField(16)
     after = fields.CharField(16)
     cause = fields.CharField(255)
@@ -204,6 +252,10 @@ class Event(Model):
         "shop.Order", "events", on_delete=fields.RESTRICT
     )
     order_id: int
+    refund: fields.ForeignKeyNullableRelation[Refund] = fields.ForeignKeyField(
+        "shop.Refund", "events", on_delete=fields.RESTRICT, null=True
+    )
+    refund_id: int | None
     kind = fields.CharField(16)
     tries = fields.IntField(db_default=0)
     created_at = UtcField()
@@ -212,3 +264,21 @@ class Event(Model):
     class Meta:
         table = "event"
         table_description = "待办事件"
+
+
+class BillDifference(Model):
+    """A line where WeChat's bill and our books disagree 差异: what is here, what is there."""
+
+    id = fields.BigIntField(primary_key=True)
+    channel = fields.CharField(32)
+    date = fields.DateField(db_index=True)
+    kind = fields.CharField(20)
+    number = fields.CharField(64)
+    here = fields.CharField(64)
+    there = fields.CharField(64)
+    found_at = UtcField()
+
+    class Meta:
+        table = "bill_difference"
+        table_description = "账单差异"
+        unique_together = (("channel", "date", "kind", "number"),)

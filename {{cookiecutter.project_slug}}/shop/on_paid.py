@@ -6,7 +6,7 @@ Each function runs at least once, after the state is committed and never inside 
 """
 
 from shop import log
-from shop.models import Order
+from shop.models import Order, Refund
 
 
 async def on_paid(order: Order, event_id: str) -> None:
@@ -17,3 +17,11 @@ async def on_paid(order: Order, event_id: str) -> None:
 async def on_closed(order: Order, event_id: str) -> None:
     """Release the stock: no payment of this order can succeed any more 释放库存."""
     log.info("order closed: release the stock here", order_no=order.order_no, event_id=event_id)
+
+
+async def on_refunded(order: Order, refund: Refund, event_id: str) -> None:
+    """Take the goods back, tell the buyer: this refund has reached them 退款到账.
+
+    Surplus money (paid twice or too late) goes back without this call, as it came without on_paid.
+    """
+    log.info("refunded", order_no=order.order_no, fen=refund.refund_fen, event_id=event_id)

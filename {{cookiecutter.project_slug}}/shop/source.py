@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from shop.channels import Trade
+from shop.channels import RefundTrade, Trade
 from shop.models import Notification
 
 FINAL = ("APPLIED", "DUPLICATE", "REFUSED", "IGNORED")
@@ -24,7 +24,7 @@ class Source:
     cause: str
     inbox: Notification | None = None
 
-    async def conclude(self, verdict: Verdict, trade: Trade | None) -> Verdict:
+    async def conclude(self, verdict: Verdict, trade: Trade | RefundTrade | None) -> Verdict:
         """Store the verdict with the notification, in the transaction that is open, if any."""
         if self.inbox is None:
             return verdict

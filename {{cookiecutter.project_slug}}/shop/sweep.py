@@ -16,7 +16,8 @@ from shop import log, on_paid
 from shop.clock import Clock
 from shop.inbox import Inbox
 from shop.ledger import Ledger
-from shop.models import Event, Notification, OAuthState, Order, Payment
+from shop.models import Event, Notification, OAuthState, Order, Payment, Refund
+from shop.refunds import Refunds
 from shop.truth import Truth
 
 LEASE = timedelta(seconds=60)
@@ -28,7 +29,6 @@ RETRIES = (5, 30, 60, 300, 900, 3600)
 EVENT_SECONDS = 50  # then the sweep goes on; the function counts as failed and is called again
 MATCHING = timedelta(hours=1)  # the longest pause between two tries
 UNMATCHED_FOR = timedelta(hours=24)
-HANDLERS = {"on_paid": on_paid.on_paid, "on_closed": on_paid.on_closed}
 
 
 @dataclass
@@ -44,11 +44,12 @@ class Report:
 
 @dataclass
 class Sweep:
-    """Finish what is due: notifications, orders, payments, events."""
+    """Finish what is due: notifications, orders, payments, refunds, events."""
 
     inbox: Inbox
     ledger: Ledger
     truth: Truth
+    refunds: Refunds
     clock: Clock
 
     async def once(self) -> dict[str, Any]:
@@ -60,7 +61,14 @@ class Sweep:
 
         await self._due(Notification, self._notification)
         await self._due(Order, self._order)
+
+        async def refund(row: Refund) -> None:
+            before = row.state
+            await self.refunds.look(row)
+            report.refunds += row.state != before
+
         await self._due(Payment, payment)
+        await self._due(Refund, refund)
         await self.events()
         await OAuthState.filter(expires_at__lt=self.clock.now() - LEASE).delete()
         oldest = await Payment.filter(state__in=("NEW", "OPEN")).order_by("created_at").first()
@@ -136,8 +144,7 @@ class Sweep:
         due_at: datetime | None = self.clock.now() + wait
         if not await earlier.exists():
             try:
-                order = await Order.get(id=event.order_id)
-                told = asyncio.ensure_future(HANDLERS[event.kind](order, event.event_id))
+                told = asyncio.ensure_future(tell(event))
                 # never cancelled: a cancelled transaction would keep its connection for good
                 await asyncio.wait_for(asyncio.shield(told), EVENT_SECONDS)
             except Exception as error:
@@ -145,3 +152,13 @@ class Sweep:
             else:
                 due_at = None
         await Event.filter(id=event.id).update(due_at=due_at, tries=event.tries + 1)
+
+
+async def tell(event: Event) -> None:
+    """Call the owner's function in on_paid.py."""
+    order = await Order.get(id=event.order_id)
+    if event.refund_id is not None:
+        refund = await Refund.get(id=event.refund_id)
+        await on_paid.on_refunded(order, refund, event.event_id)
+    else:
+        await getattr(on_paid, event.kind)(order, event.event_id)

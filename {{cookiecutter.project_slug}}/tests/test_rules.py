@@ -41,7 +41,7 @@ def test_transactions_are_opened_in_one_place() -> None:
 
 def test_states_are_written_in_one_place() -> None:
     writers = [p.name for p in sources("shop") if re.search(r"update\([^)]*state=", p.read_text())]
-    assert writers == ["ledger.py"]
+    assert writers == ["moves.py"]
 
 
 def test_the_example_of_the_settings_names_what_the_code_reads() -> None:

@@ -6,14 +6,14 @@ nothing and writes no row. It is loaded because its file is there; `SHOP_CHANNEL
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Protocol
 
 import httpx
 
-from shop.models import Order, Payment
+from shop.models import Order, Payment, Refund
 from shop.settings import Env, Settings
 
 SCENES = ("miniprogram", "jsapi", "h5", "native", "app")
@@ -37,6 +37,37 @@ class Trade:
     total_fen: int | None = None
     currency: str | None = None
     paid_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RefundTrade:
+    """What WeChat says of a refund, proved by a signature; a word we do not know is PROCESSING.
+
+    `parties` are those that the truth names: an answer may name none. Amounts in fen.
+    """
+
+    out_refund_no: str
+    refund_id: str
+    out_trade_no: str
+    transaction_id: str
+    state: Literal["PROCESSING", "SUCCESS", "CLOSED", "ABNORMAL"]
+    said: str
+    refund_fen: int
+    total_fen: int
+    parties: Mapping[str, str]
+    refunded_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class BillRow:
+    """A line of the bill 账单: a payment, or with `out_refund_no` a refund; amounts in fen."""
+
+    out_trade_no: str
+    transaction_id: str
+    state: str
+    total_fen: int
+    out_refund_no: str = ""
+    refund_fen: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +111,10 @@ class Busy(ChannelError):
     """Raised when the buyer is typing the password, or we ask too often: come back later."""
 
 
+class NotNow(ChannelError):
+    """Raised when a refund must wait for the merchant: no funds, no permission, wrong keys."""
+
+
 class NotProved(ChannelError):
     """Raised when a notification's signature does not hold; `code` is the reason."""
 
@@ -88,8 +123,16 @@ class Unreadable(ChannelError):
     """Raised when a proved notification cannot be decrypted: wrong APIv3 key?"""
 
 
+class NoBillYet(ChannelError):
+    """Raised when the bill of a day is not written yet: come back later."""
+
+
+class BillBroken(ChannelError):
+    """Raised when a bill cannot be fetched whole, or must not be believed."""
+
+
 class Channel(Protocol):
-    """The verbs, named after WeChat's own list: 下单 查单 关单 通知."""
+    """The verbs, named after WeChat's own list: 下单 查单 关单 退款 查退款 通知 账单."""
 
     name: str
     scenes: Mapping[str, str]
@@ -129,11 +172,34 @@ class Channel(Protocol):
         """
         ...
 
+    def prepare_refund(self, refund: Refund, payment: Payment) -> str:
+        """Build the request that `refund` sends, now and in every repeat."""
+        ...
+
+    async def refund(self, refund: Refund) -> RefundTrade:
+        """Send the stored request 退款. Raises Unknown, Busy, NotNow, Refused."""
+        ...
+
+    async def query_refund(self, payment: Payment, out_refund_no: str) -> RefundTrade:
+        """Ask what became of a refund 查退款. Raises Unknown, Busy, NoSuchTrade, Refused."""
+        ...
+
+    def bill(self, date: date) -> AsyncIterator[BillRow]:
+        """Fetch and prove the bill of a day in Beijing 账单, then yield its rows.
+
+        Raises NoBillYet, BillBroken, Unknown, Refused.
+        """
+        ...
+
+    def hint(self, kind: str, body: bytes) -> tuple[int, str, str] | None:
+        """Recognise an unsigned message that is only a reason to ask; return its answer."""
+        ...
+
     async def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """Prove who sent a notification 验签; return its unique key. Raises NotProved."""
         ...
 
-    def read(self, kind: str, body: bytes) -> Trade | None:
+    def read(self, kind: str, body: bytes) -> Trade | RefundTrade | None:
         """Read a proved notification 通知; None when it is about another product.
 
         Raises Unreadable.

@@ -133,7 +133,7 @@ def _refused(error: errors.Refused) -> ChannelError:
     said = {"code": error.code, "request_id": error.request_id or ""}
     if isinstance(error, errors.RateLimited):
         return Busy(error.message, **said)
-    if error.is_code("ORDER_NOT_EXIST"):
+    if error.is_code("ORDER_NOT_EXIST", "RESOURCE_NOT_EXISTS"):
         return NoSuchTrade(error.message, **said)
     if error.is_code("ORDER_PAID"):
         return AlreadyPaid(error.message, **said)

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from shop import channels as ch
 from shop.channels._merchant import client_for, examine, translated
+from shop.channels._refunds import REFUND_PATH, RefundVerbs, refund_trade
 from shop.clock import Clock
 from shop.models import Order, Payment
 from shop.settings import Settings
-from wechat import errors, invoke, notify, transactions
+from wechat import errors, invoke, notify, refunds, transactions
 from wechat.client import Client
 
 PATH = "/notify/wechat/payment"
@@ -24,18 +25,19 @@ STATES: Mapping[str, Literal["PAID", "CLOSED"]] = {
 PREPAY_ID_SECONDS = 2 * 3600
 
 
-class WeChat:
-    """Translate between our Payment and WeChat's transaction."""
+class WeChat(RefundVerbs):
+    """Translate between our Payment and WeChat's transaction; refunds and bills: _refunds.py."""
 
     name = "wechat"
     close_after = 0
-    notifications: Mapping[str, str] = {PATH: "payment"}
+    notifications: Mapping[str, str] = {PATH: "payment", REFUND_PATH: "refund"}
 
     def __init__(self, settings: Settings, client: Client) -> None:
         apps, wanted = settings.apps, ch.IDENTITY_OF_SCENE.items()
         self.scenes = {scene: apps[kind].appid for scene, kind in wanted if kind in apps}
         self.client = client
         self._notify_url = settings.public_url + PATH
+        self.refund_url = settings.public_url + REFUND_PATH
 
     def prepare(self, payment: Payment, order: Order, description: str) -> ch.Prepared:
         """Build the body of POST /v3/pay/transactions/jsapi 下单."""
@@ -91,13 +93,16 @@ class WeChat:
         except errors.MalformedAnswer:
             return hashlib.sha256(body).hexdigest()
 
-    def read(self, kind: str, body: bytes) -> ch.Trade | None:
+    def read(self, kind: str, body: bytes) -> ch.Trade | ch.RefundTrade | None:
         """Decrypt a proved notification; None when it is about another product."""
+        key = self.client.merchant.apiv3_key
         try:
             envelope = notify.parse(body)
+            if envelope.original_type == "refund":
+                return refund_trade(refunds.open_refund(key, envelope))
             if envelope.original_type != "transaction":
                 return None
-            return trade(notify.open_payment(self.client.merchant.apiv3_key, envelope))
+            return trade(notify.open_payment(key, envelope))
         except (errors.DecryptFailed, errors.MalformedAnswer) as error:
             raise ch.Unreadable(str(error)) from error
 

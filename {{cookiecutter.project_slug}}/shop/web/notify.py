@@ -30,6 +30,9 @@ def _serve(
     async def serve(request: Request) -> HTTPResponse:
         if len(request.body) > MAX_BODY:
             return _failed(channel, 413, "too large")
+        if said := channel.hint(kind, request.body):
+            await shop.work.run(shop.refunds.ask_again(channel.name), seconds=SECONDS)
+            return HTTPResponse(said[2], said[0], content_type=said[1])
         unit = shop.inbox.receive(channel.name, kind, _kept(request), request.body)
         try:
             verdict = await shop.work.run(unit, seconds=SECONDS)

@@ -32,6 +32,8 @@ QUERY = {
     "/api/orders/{order_no}": ("refresh",),
     "/api/admin/orders": ("state", "after"),
     "/api/admin/payments": ("state", "after"),
+    "/api/admin/refunds": ("state", "after"),
+    "/api/admin/differences": ("date", "after"),
     "/api/admin/notifications": ("outcome", "after"),
 }
 

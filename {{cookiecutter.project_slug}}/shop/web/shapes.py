@@ -1,6 +1,6 @@
 """The JSON of the API: what comes in and what goes out; openapi.json is made from it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -33,6 +33,20 @@ class NewPayment(Body):
 
     scene: Scene
     channel: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] | None = None
+
+
+class NewRefund(Body):
+    """POST /api/admin/orders/{order_no}/refunds, in fen; the buyer reads `reason`."""
+
+    refund_fen: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=80, pattern=r"\S")]
+    out_trade_no: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] | None = None
+
+
+class Reason(Body):
+    """Why an operator decides what no rule decides."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
 
 
 class LoginCode(Body):
@@ -169,6 +183,48 @@ class AdminPayments(msgspec.Struct):
     """A page of payments, newest first."""
 
     payments: list[AdminPayment]
+    next: str | None
+
+
+class AdminRefund(msgspec.Struct):
+    """A refund as an operator sees it, in fen; `trouble` is why it still waits."""
+
+    out_refund_no: str
+    out_trade_no: str
+    order_no: str
+    refund_fen: int
+    state: str
+    origin: str
+    reason: str
+    trouble: str
+    refund_id: str | None
+    created_at: datetime
+    refunded_at: datetime | None
+
+
+class AdminRefunds(msgspec.Struct):
+    """A page of refunds, newest first."""
+
+    refunds: list[AdminRefund]
+    next: str | None
+
+
+class Difference(msgspec.Struct):
+    """A line where the bill and the books disagree."""
+
+    channel: str
+    date: date
+    kind: str
+    number: str
+    here: str
+    there: str
+    found_at: datetime
+
+
+class Differences(msgspec.Struct):
+    """A page of differences, newest first."""
+
+    differences: list[Difference]
     next: str | None
 
 

@@ -1,19 +1,19 @@
-"""Show orders and payments to their buyer."""
+"""Show orders, payments and refunds."""
 
 from collections.abc import Sequence
 
-from shop.models import Order, Payment
-from shop.web.shapes import ItemView, OrderView, PaymentView
+from shop.models import Order, Payment, Refund
+from shop.web.shapes import AdminRefund, ItemView, OrderView, PaymentView, RefundView
 
 
 async def views(orders: Sequence[Order]) -> list[OrderView]:
-    """Show orders with their items and payments: two queries, however many orders."""
-    await Order.fetch_for_list(list(orders), "items", "payments")
+    """Show orders whole: three more queries, however many orders."""
+    await Order.fetch_for_list(list(orders), "items", "payments", "refunds")
     return [view(order) for order in orders]
 
 
 def view(order: Order) -> OrderView:
-    """Show an order whose items and payments are fetched."""
+    """Show an order whose items, payments and refunds are fetched."""
     return OrderView(
         order_no=order.order_no,
         state=order.state,
@@ -25,7 +25,7 @@ def view(order: Order) -> OrderView:
         expires_at=order.expires_at,
         paid_at=order.paid_at,
         payments=[payment_view(payment) for payment in order.payments],
-        refunds=[],
+        refunds=[refund_view(refund) for refund in order.refunds],
     )
 
 
@@ -38,4 +38,26 @@ def payment_view(payment: Payment) -> PaymentView:
         payment.state,
         payment.transaction_id,
         payment.paid_at,
+    )
+
+
+def refund_view(refund: Refund) -> RefundView:
+    """Show a refund to its buyer."""
+    return RefundView(refund.out_refund_no, refund.refund_fen, refund.state, refund.created_at)
+
+
+def admin_refund(refund: Refund) -> AdminRefund:
+    """Show a refund, whose payment and order are fetched, to an operator."""
+    return AdminRefund(
+        refund.out_refund_no,
+        refund.payment.out_trade_no,
+        refund.order.order_no,
+        refund.refund_fen,
+        refund.state,
+        refund.origin,
+        refund.reason,
+        refund.trouble,
+        refund.refund_id,
+        refund.created_at,
+        refund.refunded_at,
     )

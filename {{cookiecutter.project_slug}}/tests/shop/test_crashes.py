@@ -27,7 +27,9 @@ def kill(patch: pytest.MonkeyPatch, owner: object, name: str, *, after: bool = F
 
 
 def part(stage: Stage, name: str) -> object:
-    """Find ledger, truth or channel of the shop."""
+    """Find ledger, its moves, truth or channel of the shop."""
+    if name == "moves":
+        return stage.shop.ledger._moves
     return stage.shop.channels["wechat"] if name == "channel" else getattr(stage.shop, name)
 
 
@@ -81,7 +83,7 @@ async def test_killed_while_a_payment_starts_and_never_seen_again_it_is_closed(
     assert (await Payment.get()).state == "CLOSED"
 
 
-RECORD = ["record", "_pay_once", "_move", "_pay_order", "_event", "conclude"]
+RECORD = ["record", "_pay_once", "move", "_pay_order", "event", "conclude"]
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -93,8 +95,9 @@ async def test_killed_while_a_notification_is_recorded_all_or_nothing_moved_and_
     wechat = WeChat(stage)
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
     with monkeypatch.context() as patched:
-        owner = Source if name == "conclude" else stage.shop.ledger
-        kill(patched, owner, name, after=after)
+        ledger = stage.shop.ledger
+        owners = {"conclude": Source, "move": ledger._moves, "event": ledger._moves}
+        kill(patched, owners.get(name, ledger), name, after=after)
         with pytest.raises(Killed):
             await stage.shop.inbox.receive("wechat", "payment", wechat.headers(body), body)
     moved = [(await Payment.get()).state, (await Order.get()).state]
@@ -118,7 +121,7 @@ CLOSE = [
     ("ledger", "close_payment", False),
     ("ledger", "close_payment", True),
     ("ledger", "close_order", False),
-    ("ledger", "_event", True),
+    ("moves", "event", True),
 ]
 
 

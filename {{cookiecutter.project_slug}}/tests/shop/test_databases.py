@@ -93,14 +93,14 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
         pytest.skip("SQLite has one writer at a time")
     buyer, order, started = await paying(stage)
     server, wechat = await servers.get(database_kind), WeChat(stage)
-    inside, others = stage.shop.ledger._move, ["UPDATE orders SET state = 'CLOSING'"]
+    inside, others = stage.shop.ledger._moves.move, ["UPDATE orders SET state = 'CLOSING'"]
 
     async def move(row: Order | Payment, *args: Any, **values: Any) -> bool:
         if isinstance(row, Order) and others:
             await server.run(others.pop(), database=server.database)
         return await inside(row, *args, **values)
 
-    monkeypatch.setattr(stage.shop.ledger, "_move", move)
+    monkeypatch.setattr(stage.shop.ledger._moves, "move", move)
     async with asyncio.timeout(3):
         answer = await wechat.notify(await wechat.trade(started["out_trade_no"]))
     assert answer.status_code == 204

@@ -19,7 +19,8 @@ from tests.shop.kit import WeChat, outcomes, paying
 
 def listen(patch: pytest.MonkeyPatch, function: Any) -> None:
     """Let the sweep call this instead of the owner's functions."""
-    patch.setattr("shop.sweep.HANDLERS", {"on_paid": function, "on_closed": function})
+    patch.setattr("shop.on_paid.on_paid", function)
+    patch.setattr("shop.on_paid.on_closed", function)
 
 
 async def open_rows() -> int:

@@ -151,7 +151,8 @@ async def test_rule_9_each_event_runs_once_after_it_succeeds_and_again_after_it_
             raise RuntimeError("the warehouse does not answer")
 
     monkeypatch.setattr(on_paid, "on_paid", flaky)
-    monkeypatch.setattr("shop.sweep.HANDLERS", {"on_paid": flaky, "on_closed": flaky})
+    monkeypatch.setattr("shop.on_paid.on_paid", flaky)
+    monkeypatch.setattr("shop.on_paid.on_closed", flaky)
     await buyer.pay(started["invoke"])
     await buyer.get(f"/api/orders/{order['order_no']}?refresh=1")
     for _ in range(5):

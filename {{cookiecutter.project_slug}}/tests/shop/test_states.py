@@ -19,11 +19,14 @@ from shop.source import Source
 PAYMENT = {
     ("NEW", "OPEN"), ("NEW", "PAID"), ("NEW", "CLOSED"), ("NEW", "HELD"),
     ("OPEN", "PAID"), ("OPEN", "CLOSED"), ("OPEN", "HELD"),
-    ("CLOSED", "PAID"), ("HELD", "PAID"),
+    ("CLOSED", "PAID"), ("HELD", "PAID"), ("HELD", "CLOSED"),
 }  # fmt: skip
-ORDER = {("OPEN", "PAID"), ("OPEN", "CLOSING"), ("CLOSING", "CLOSED"), ("CLOSING", "PAID")}
+ORDER = {
+    ("OPEN", "PAID"), ("OPEN", "CLOSING"), ("CLOSING", "CLOSED"), ("CLOSING", "PAID"),
+    ("PAID", "REFUNDED"),
+}  # fmt: skip
 PAYMENT_STATES = ("NEW", "OPEN", "PAID", "CLOSED", "HELD")
-ORDER_STATES = ("OPEN", "CLOSING", "CLOSED", "PAID")
+ORDER_STATES = ("OPEN", "CLOSING", "CLOSED", "PAID", "REFUNDED")
 PARTIES = {"mchid": "1900000001", "appid": "wx0000000000000001"}
 numbers = count(1)
 
@@ -63,7 +66,7 @@ async def test_a_payment_moves_as_the_table_says_and_not_otherwise(
     ledger: Ledger, before: str, after: str
 ) -> None:
     payment = await new_payment(await new_order(), before)
-    moved = await ledger._move(payment, after, "test")
+    moved = await ledger._moves.move(payment, after, "test")
     await payment.refresh_from_db()
     allowed = (before, after) in PAYMENT
     assert moved is allowed
@@ -77,7 +80,7 @@ async def test_an_order_moves_as_the_table_says_and_not_otherwise(
     ledger: Ledger, before: str, after: str
 ) -> None:
     order = await new_order(before)
-    moved = await ledger._move(order, after, "test")
+    moved = await ledger._moves.move(order, after, "test")
     await order.refresh_from_db()
     allowed = (before, after) in ORDER
     assert moved is allowed
@@ -88,8 +91,8 @@ async def test_an_order_moves_as_the_table_says_and_not_otherwise(
 async def test_a_move_from_a_state_that_is_gone_changes_nothing(ledger: Ledger) -> None:
     payment = await new_payment(await new_order())
     stale = await Payment.get(id=payment.id)
-    assert await ledger._move(payment, "CLOSED", "test")
-    assert not await ledger._move(stale, "OPEN", "test")
+    assert await ledger._moves.move(payment, "CLOSED", "test")
+    assert not await ledger._moves.move(stale, "OPEN", "test")
     assert (await Payment.get(id=payment.id)).state == "CLOSED"
     assert len(await history(payment.out_trade_no)) == 1
 
