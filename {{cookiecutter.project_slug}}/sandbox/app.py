@@ -10,17 +10,20 @@ from urllib.parse import urlsplit
 from sanic import HTTPResponse, Request, Sanic, json, raw, text
 from sanic.exceptions import MethodNotAllowed, NotFound
 
-from . import authorize, cashier, certificates, controls, exchange, login, orders
+from . import authorize, cashier, certificates, controls, exchange, login, orders, refunds
 from .wire import Answer, Call, compact
 from .world import World
 
 HERE = Path(__file__).parent
 ORDERS = "/v3/pay/transactions"
+REFUNDS = "/v3/refund/domestic/refunds"
 CALLS: list[tuple[str, str, str, Callable[[World, Call], Answer]]] = [
     ("POST", f"{ORDERS}/jsapi", "prepay", orders.prepay),
     ("GET", f"{ORDERS}/out-trade-no/<out_trade_no>", "query", orders.query),
     ("GET", f"{ORDERS}/id/<transaction_id>", "query", orders.query_by_id),
     ("POST", f"{ORDERS}/out-trade-no/<out_trade_no>/close", "close", orders.close),
+    ("POST", REFUNDS, "refund", refunds.create),
+    ("GET", f"{REFUNDS}/<out_refund_no>", "refund_query", refunds.query),
     ("GET", "/v3/certificates", "certificates", certificates.certificates),
 ]
 FILES = {
@@ -58,7 +61,7 @@ def create_app(world: World | None = None) -> Sanic[Any, Any]:
 def _add_wechat(app: Sanic[Any, Any], world: World) -> None:
     for method, path, name, handler in CALLS:
         view = partial(exchange.v3, world, name, handler)
-        app.add_route(view, path, methods=[method], name=handler.__name__, unquote=True)
+        app.add_route(view, path, methods=[method], name=f"{name}_{handler.__name__}", unquote=True)
     for path, (name, answer) in login.CALLS.items():
         view = partial(exchange.sns, world, name, answer)
         app.add_route(view, path, methods=["GET", "POST"], name=answer.__name__)

@@ -148,7 +148,9 @@ def _take_money(world: World, order: Order, coupon_fen: int) -> Transaction:
     paid = Transaction(number, now, order.total - coupon_fen, coupon_fen)
     order.transactions.append(paid)
     order.notified = False
-    world.notifications[order.n] = world.outbox.announce(order, order_object(order, now, paid))
+    payload, url = order_object(order, now, paid), str(order.body["notify_url"])
+    made = world.outbox.announce(order, url, "TRANSACTION.SUCCESS", payload)
+    world.notifications[order.out_trade_no] = made
     return paid
 
 

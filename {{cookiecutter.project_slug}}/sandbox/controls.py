@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import cashier
+from . import cashier, refunds
 from .clock import rfc3339
-from .world import Order, World
+from .wire import RefusalError
+from .world import Order, Refund, World
 
 PAGE = 1_000
 TEN_YEARS = 3650 * 24 * 3600
@@ -131,12 +132,27 @@ def log(world: World, form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def notify(world: World, form: dict[str, Any]) -> dict[str, str]:
-    """Send the notification of a paid order again: {out_trade_no}."""
-    order = world.find_order(str(form.get("out_trade_no")))
-    if order is None or order.n not in world.notifications:
+    """Send a notification again: of the payment {out_trade_no} or of a refund {out_refund_no}."""
+    name = "out_refund_no" if "out_refund_no" in form else "out_trade_no"
+    number = str(form.get(name))
+    if number not in world.notifications:
+        raise ControlError(f"{name} names nothing that was notified", 404)
+    world.outbox.repeat(world.notifications[number])
+    return {name: number}
+
+
+def refund(world: World, form: dict[str, Any]) -> dict[str, str]:
+    """Refund in the merchant platform: {out_trade_no, refund}, fen; the number is WeChat's."""
+    order, fen = world.find_order(str(form.get("out_trade_no"))), form.get("refund")
+    if order is None or not order.transactions:
         raise ControlError("out_trade_no names no paid order", 404)
-    world.outbox.repeat(world.notifications[order.n])
-    return {"out_trade_no": order.out_trade_no}
+    if form.keys() != {"out_trade_no", "refund"} or type(fen) is not int or fen < 1:
+        raise ControlError("refund is a whole number of fen, and the only other key")
+    try:
+        made = refunds.refund_in_platform(world, order, fen)
+    except RefusalError as refusal:
+        raise ControlError(str(refusal)) from refusal
+    return {"out_refund_no": made.out_refund_no, "refund_id": made.refund_id}
 
 
 READS: dict[str, Control] = {
@@ -153,6 +169,7 @@ ACTS: dict[str, Control] = {
     "faults": set_faults,
     "clock": advance_clock,
     "notify": notify,
+    "refund": refund,
 }
 
 
@@ -195,6 +212,20 @@ def _rows(order: Order, now: float) -> list[dict[str, Any]]:
         "notified": order.notified,
     }
     return [
-        row | {"transaction_id": paid.transaction_id, "payer_total": paid.payer_total}
+        row
+        | {"transaction_id": paid.transaction_id, "payer_total": paid.payer_total}
+        | {
+            "refunds": [
+                _refund(r, now) for r in order.refunds if r.transaction_id == paid.transaction_id
+            ]
+        }
         for paid in order.transactions
     ] or [row]
+
+
+def _refund(refund: Refund, now: float) -> dict[str, Any]:
+    return {
+        "out_refund_no": refund.out_refund_no,
+        "refund": refund.refund,
+        "status": refund.status(now),
+    }

@@ -18,6 +18,9 @@ REFUSALS = {
     "prepay": (403, "NO_AUTH", "商家暂时没有此类交易权限"),
     "query": (403, "RULE_LIMIT", "业务规则限制"),
     "close": (403, "RULE_LIMIT", "业务规则限制"),
+    "refund": (400, "INVALID_REQUEST", "请求参数符合参数格式，但不符合业务规则"),
+    "refund_query": (403, "NO_AUTH", "商户无权限"),
+    "bill": (400, "INVALID_REQUEST", "请求参数符合参数格式，但不符合业务规则"),
     "certificates": (403, "NO_AUTH", "商户无权限"),
 }
 

@@ -4,18 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-CALLS = ("prepay", "query", "close", "certificates", "code2session", "oauth", "any")
+CALLS = (
+    *("prepay", "query", "close", "refund", "refund_query", "certificates", "bill"),
+    *("code2session", "oauth", "any"),
+)
 LOGINS = ("code2session", "oauth")
 OF_SIGNED_ANSWERS = ("202", "signtest", "wrong_key")
 ANSWERS = ("500", "429", "hang", "reset_before", "reset_after", "refuse", *OF_SIGNED_ANSWERS)
 NOTIFICATIONS = ("send", "drop", "duplicate", "reverse")
 SIGNATURES = ("good", "signtest", "unknown_serial", "wrong_key", "stale")
+REFUNDS = ("success", "abnormal", "closed", "not_enough")
 SIGNINGS = ("public_key", "certificate", "mixed")
 DEFAULTS: dict[str, Any] = {
     "notifications": "send",
     "notification_signature": "good",
     "notification_amount_delta_fen": 0,
     "answers": {},
+    "refunds": "success",
     "times": None,
     "signing": "public_key",
     "rotate_certificates": False,
@@ -93,6 +98,8 @@ def _fits(key: str, value: Any) -> bool:
             return value is None or (is_integer and value > 0)
         case "rotate_certificates":
             return isinstance(value, bool)
+        case "refunds":
+            return value in REFUNDS
     return value in (SIGNATURES if key == "notification_signature" else SIGNINGS)
 
 

@@ -12,6 +12,8 @@ TRANSACTION_ID = Text(label="微信支付订单号", required=True, most=32, pat
 MCHID = Text(label="商户号", required=True, most=32, pattern=r"[0-9]+")
 CLOSE = Record(label="关单", fields={"mchid": MCHID})
 
+OUT_REFUND_NO = Text(label="商户退款单号", required=True, most=64, pattern=r"[0-9A-Za-z_\-|*@]+")
+
 _GOODS = Record(
     label="单品",
     fields={
@@ -85,5 +87,49 @@ PREPAY = Record(
         "scene_info": _SCENE,
         "settle_info": Record(label="结算信息", fields={"profit_sharing": Flag(label="分账标识")}),
         "subsidy_info": _OTHER_PRODUCT,
+    },
+)
+
+_REFUND_GOODS = Record(
+    label="退款商品",
+    fields={
+        "merchant_goods_id": Text(label="商户侧商品编码", required=True, most=32),
+        "wechatpay_goods_id": Text(label="微信支付商品编码", most=32),
+        "goods_name": Text(label="商品名称", most=256),
+        "unit_price": Number(label="商品单价", required=True),
+        "refund_amount": Number(label="商品退款金额", required=True),
+        "refund_quantity": Number(label="商品退货数量", required=True, least=1),
+    },
+)
+_REFUND_FROM = Record(
+    label="退款出资账户",
+    fields={
+        "account": Text(
+            label="出资账户类型", required=True, most=32, choices=("AVAILABLE", "UNAVAILABLE")
+        ),
+        "amount": Number(label="出资金额", required=True, least=1),
+    },
+)
+
+REFUND = Record(
+    label="申请退款",
+    fields={
+        "transaction_id": Text(label="微信支付订单号", most=32, pattern=r"[0-9A-Za-z]+"),
+        "out_trade_no": Text(label="商户订单号", least=6, most=32, pattern=r"[0-9A-Za-z_\-|*]+"),
+        "out_refund_no": OUT_REFUND_NO,
+        "reason": Text(label="退款原因", most=80),
+        "notify_url": Text(label="退款结果回调url", least=8, most=256),
+        "funds_account": Text(label="退款资金来源", most=32, choices=("AVAILABLE", "UNSETTLED")),
+        "amount": Record(
+            label="金额信息",
+            required=True,
+            fields={
+                "refund": Number(label="退款金额", required=True, least=1),
+                "total": Number(label="原订单金额", required=True, least=1),
+                "currency": Text(label="退款币种", required=True, most=16, choices=("CNY",)),
+                "from": Items(label="退款出资账户及金额", item=_REFUND_FROM, most=10),
+            },
+        ),
+        "goods_detail": Items(label="退款商品", item=_REFUND_GOODS, most=6000),
     },
 )

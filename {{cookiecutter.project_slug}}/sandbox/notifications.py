@@ -8,7 +8,7 @@ import heapq
 import itertools
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,18 +23,24 @@ from .sealing import seal, signature_headers
 from .wire import compact, request_id
 
 if TYPE_CHECKING:
-    from .world import Order
+    from .world import Order, Refund
 
 DEADLINE = 5
 LADDER = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
 REVERSE_WAIT = 60
+SUMMARIES = {
+    "TRANSACTION.SUCCESS": "支付成功",
+    "REFUND.SUCCESS": "退款成功",
+    "REFUND.CLOSED": "退款关闭",
+    "REFUND.ABNORMAL": "退款异常",
+}
 
 
 @dataclass
 class Notification:
     """One notification: its id and body never change."""
 
-    order: "Order"
+    about: "Order | Refund"
     url: str
     body: bytes
     received: bool = False
@@ -51,12 +57,21 @@ class Sending:
     step: int = field(compare=False, default=0)
 
 
+@dataclass(order=True)
+class Timer:
+    """Something that happens at a virtual moment."""
+
+    due: float
+    n: int
+    act: Callable[[], object] = field(compare=False)
+
+
 class Outbox:
     """Send what is due on the virtual clock; it starts by itself and stops with `close`."""
 
     def __init__(self, keys: Keys, clock: Clock, faults: Faults, log: Log) -> None:
         self._keys, self._clock, self._faults, self._log = keys, clock, faults, log
-        self._queue: list[Sending] = []
+        self._queue: list[Sending | Timer] = []
         self._held: Sending | None = None
         self._count = itertools.count(1)
         self._turns = itertools.cycle((True, False))
@@ -65,24 +80,30 @@ class Outbox:
         self._places = asyncio.Semaphore(20)
         self._http: httpx.AsyncClient | None = None
 
-    def announce(self, order: "Order", payload: dict[str, Any]) -> Notification:
-        """Make TRANSACTION.SUCCESS for a paid order and send it."""
+    def announce(
+        self, about: "Order | Refund", url: str, event_type: str, payload: dict[str, Any]
+    ) -> Notification:
+        """Seal what has happened into a notification and send it."""
         fault = self._faults.for_notification()
-        for name in ("total", "payer_total"):
+        kind = event_type.split(".")[0].lower()
+        for name in ("total", "payer_total") if kind == "transaction" else ("refund",):
             payload["amount"][name] += fault.delta_fen
-        resource = seal(self._keys.apiv3_key, compact(payload), "transaction")
+        resource = seal(self._keys.apiv3_key, compact(payload), kind)
         envelope = {
             "id": str(uuid.uuid4()),
             "create_time": rfc3339(self._clock.now()),
             "resource_type": "encrypt-resource",
-            "event_type": "TRANSACTION.SUCCESS",
-            "summary": "支付成功",
-            "resource": resource | {"original_type": "transaction"},
+            "event_type": event_type,
+            "summary": SUMMARIES[event_type],
+            "resource": resource | {"original_type": kind},
         }
-        url = str(order.body["notify_url"])
-        made = Notification(order, url, compact(envelope))
+        made = Notification(about, url, compact(envelope))
         self._dispatch(made, fault)
         return made
+
+    def at(self, moment: float, act: Callable[[], object]) -> None:
+        """Do something at a virtual moment."""
+        self._push(Timer(moment, next(self._count), act))
 
     def repeat(self, notification: Notification) -> None:
         """Send the same notification again, by the fault menu of now."""
@@ -120,10 +141,10 @@ class Outbox:
                 first.due += seconds if isinstance(seconds, int) else 0
                 self._push(first)
 
-    def _push(self, sending: Sending) -> None:
+    def _push(self, item: Sending | Timer) -> None:
         if not self._tasks:
             self._start(self._run())
-        heapq.heappush(self._queue, sending)
+        heapq.heappush(self._queue, item)
         self.wake()
 
     def _start(self, work: Any) -> None:
@@ -135,7 +156,11 @@ class Outbox:
         while True:
             self._wake.clear()
             while self._queue and self._queue[0].due <= self._clock.now():
-                self._start(self._send(heapq.heappop(self._queue)))
+                match heapq.heappop(self._queue):
+                    case Timer(act=act):
+                        act()
+                    case sending:
+                        self._start(self._send(sending))
             pause = self._queue[0].due - self._clock.now() if self._queue else None
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)
@@ -153,7 +178,7 @@ class Outbox:
         async with self._places:
             counted = await self._post(sending)
         if counted:
-            made.received = made.order.notified = True
+            made.received = made.about.notified = True
         elif sending.step < len(LADDER):
             due = sending.due + LADDER[sending.step]
             self._push(Sending(due, next(self._count), made, "good", sending.step + 1))

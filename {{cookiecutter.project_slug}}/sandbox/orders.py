@@ -15,7 +15,12 @@ from .wire import Answer, Call, RefusalError, api_headers, json_answer, paramete
 from .world import SEVEN_DAYS, Order, Transaction, World
 
 LONGEST_EXPIRY = 90 * 24 * 3600
-STATE_DESCRIPTIONS = {"SUCCESS": "支付成功", "NOTPAY": "订单未支付", "CLOSED": "订单已关闭"}
+STATE_DESCRIPTIONS = {
+    "SUCCESS": "支付成功",
+    "REFUND": "转入退款",
+    "NOTPAY": "订单未支付",
+    "CLOSED": "订单已关闭",
+}
 
 
 def prepay(world: World, call: Call) -> Answer:

@@ -27,6 +27,28 @@ class Transaction:
 
 
 @dataclass
+class Refund:
+    """Money on its way back: accepted and finished at virtual Unix seconds, then `outcome`.
+
+    `body` is the request that made it, {} when it was made in the merchant platform.
+    """
+
+    out_refund_no: str
+    refund_id: str
+    transaction_id: str
+    refund: int
+    accepted_at: float
+    finished_at: float
+    outcome: str
+    body: dict[str, Any]
+    notified: bool = False
+
+    def status(self, now: float) -> str:
+        """Return PROCESSING, and from `finished_at` on SUCCESS, CLOSED or ABNORMAL."""
+        return "PROCESSING" if now < self.finished_at else self.outcome
+
+
+@dataclass
 class Order:
     """One out_trade_no; `body` is the prepay request that made it."""
 
@@ -38,6 +60,7 @@ class Order:
     typing: bool = False
     notified: bool = False
     transactions: list[Transaction] = field(default_factory=list)
+    refunds: list[Refund] = field(default_factory=list)
 
     @property
     def out_trade_no(self) -> str:
@@ -56,6 +79,8 @@ class Order:
 
     def state(self, now: float) -> str:
         """Return the trade_state; unpaid orders close by themselves after seven days."""
+        if self.refunds:
+            return "REFUND"
         if self.transactions:
             return "SUCCESS"
         return "CLOSED" if self.closed or now >= self.created_at + SEVEN_DAYS else "NOTPAY"
@@ -99,7 +124,8 @@ class World:
         self.outbox = Outbox(keys, self.clock, self.faults, self.log)
         self.orders: dict[tuple[str, str], Order] = {}
         self.prepays: dict[str, tuple[Order, float]] = {}
-        self.notifications: dict[int, Notification] = {}
+        self.refunds: dict[tuple[str, str], tuple[Order, Refund]] = {}
+        self.notifications: dict[str, Notification] = {}
         self.people: dict[tuple[str, str], str | None] = {}
         self.codes: dict[str, Code] = {}
         self.used_codes: set[str] = set()

@@ -1,0 +1,186 @@
+"""Refunds 退款: accept by WeChat's limits, finish some seconds later, tell the merchant.
+
+docs/merchant/apis/refund/refunds/create.html; accepted is not refunded.
+"""
+
+import secrets
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from . import fields
+from .clock import BEIJING, rfc3339
+from .orders import is_notify_url
+from .schema import read_body
+from .wire import Answer, Call, RefusalError, json_answer
+from .world import Order, Refund, Transaction, World
+
+MOST = 50
+SPACING = 60
+LONGEST = 365 * 24 * 3600
+TAKES = 3  # seconds until the money is back
+
+
+def create(world: World, call: Call) -> Answer:
+    """Answer POST /v3/refund/domestic/refunds (申请退款): 200, the refund object."""
+    body = read_body(call.body, fields.REFUND)
+    _check_values(body)
+    known = world.refunds.get((call.mchid, body["out_refund_no"]))
+    if known is None:
+        order, paid = _paid(world, call.mchid, body)
+        _check_limits(world, order, paid, body)
+        known = order, _accept(world, order, paid, body["out_refund_no"], body)
+    elif known[1].body != body:
+        raise _invalid("商户退款单号重复，且与首次请求参数不一致")
+    return json_answer(200, refund_object(*known, world.clock.now()))
+
+
+def query(world: World, call: Call) -> Answer:
+    """Answer GET /v3/refund/domestic/refunds/{out_refund_no} (查询单笔退款): 200 or 404."""
+    fields.OUT_REFUND_NO.check("/url/out_refund_no", call.path["out_refund_no"])
+    known = world.refunds.get((call.mchid, call.path["out_refund_no"]))
+    if known is None:
+        raise RefusalError(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
+    return json_answer(200, refund_object(*known, world.clock.now()))
+
+
+def refund_in_platform(world: World, order: Order, fen: int) -> Refund:
+    """Refund as a person does in the merchant platform; raises RefusalError above what is left.
+
+    The address configured there is that of the payment's notifications with /refund at its end.
+    """
+    paid = order.transactions[-1]
+    _check_left(world, order, paid, fen)
+    number = f"5030{secrets.randbelow(10**24):024}"
+    amount = {"refund": fen, "total": order.total, "currency": "CNY"}
+    return _accept(world, order, paid, number, {"amount": amount})
+
+
+def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
+    """Build the answer of create and query."""
+    paid = _transaction(order, refund)
+    status, amount = refund.status(now), _amount(order, paid, refund)
+    settled = {"settlement_refund": amount["payer_refund"], "settlement_total": paid.payer_total}
+    discount = {"discount_refund": refund.refund - amount["payer_refund"], "currency": "CNY"}
+    found = {
+        **_numbers(order, refund),
+        "channel": "ORIGINAL",
+        "user_received_account": "支付用户零钱",
+        "create_time": rfc3339(refund.accepted_at),
+        "status": status,
+        "funds_account": refund.body.get("funds_account", "UNSETTLED"),
+        "amount": {**amount, "from": [], **settled, **discount},
+    }
+    return found | _success_time(refund, status)
+
+
+def _notify(world: World, order: Order, refund: Refund) -> None:
+    """Send REFUND.SUCCESS, .CLOSED or .ABNORMAL; without a notify_url to the platform's address."""
+    paid, own = _transaction(order, refund), str(order.body["notify_url"])
+    url = refund.body.get("notify_url") or own.removesuffix("/payment") + "/refund"
+    payload = {
+        "mchid": order.body["mchid"],
+        **_numbers(order, refund),
+        "refund_status": refund.outcome,
+        "user_received_account": "支付用户零钱",
+        "amount": _amount(order, paid, refund),
+        **_success_time(refund, refund.outcome),
+    }
+    made = world.outbox.announce(refund, url, f"REFUND.{refund.outcome}", payload)
+    world.notifications[refund.out_refund_no] = made
+
+
+def _accept(
+    world: World, order: Order, paid: Transaction, number: str, body: dict[str, Any]
+) -> Refund:
+    if world.faults.menu["refunds"] == "not_enough":
+        raise RefusalError(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
+    now = world.clock.now()
+    refund_id = f"5030{datetime.fromtimestamp(now, BEIJING):%Y%m%d}{secrets.randbelow(10**16):016}"
+    outcome = world.faults.menu["refunds"].upper()
+    fen = body["amount"]["refund"]
+    refund = Refund(number, refund_id, paid.transaction_id, fen, now, now + TAKES, outcome, body)
+    order.refunds.append(refund)
+    world.refunds[order.body["mchid"], number] = order, refund
+    world.outbox.at(refund.finished_at, partial(_notify, world, order, refund))
+    return refund
+
+
+def _check_values(body: dict[str, Any]) -> None:
+    rules = fields.REFUND.fields
+    if ("transaction_id" in body) == ("out_trade_no" in body):
+        issue = "transaction_id和out_trade_no必须二选一"
+        raise rules["out_trade_no"].refuse("/body/out_trade_no", body.get("out_trade_no"), issue)
+    if "notify_url" in body and not is_notify_url(body["notify_url"]):
+        issue = "应为https地址，不能携带查询参数"
+        raise rules["notify_url"].refuse("/body/notify_url", body["notify_url"], issue)
+    amount = body["amount"]
+    if "from" in amount and sum(part["amount"] for part in amount["from"]) != amount["refund"]:
+        raise _invalid("出资账户金额之和与退款金额不一致")
+
+
+def _paid(world: World, mchid: str, body: dict[str, Any]) -> tuple[Order, Transaction]:
+    """Find the payment by either of its numbers."""
+    if "out_trade_no" in body:
+        order = world.orders.get((mchid, body["out_trade_no"]))
+        if order and order.transactions:
+            return order, order.transactions[0]
+        if order:
+            raise _invalid("订单未支付，不能退款")
+    for order in world.orders.values():
+        for paid in order.transactions:
+            if paid.transaction_id == body.get("transaction_id"):
+                return order, paid
+    raise RefusalError(404, "RESOURCE_NOT_EXISTS", "订单不存在")
+
+
+def _check_limits(world: World, order: Order, paid: Transaction, body: dict[str, Any]) -> None:
+    now, before = world.clock.now(), _refunds(order, paid)
+    if body["amount"]["total"] != order.total:
+        raise _invalid("订单金额与之前请求不一致，请核实后再试")
+    if now - paid.paid_at > LONGEST:
+        raise _invalid("订单已超过可退款的最大期限")
+    _check_left(world, order, paid, body["amount"]["refund"])
+    if len(before) >= MOST:
+        raise _invalid("同一笔订单最多支持50次部分退款")
+    if before and now - before[-1].accepted_at < SPACING:
+        raise RefusalError(429, "FREQUENCY_LIMITED", "同一笔订单两次退款至少间隔1分钟")
+
+
+def _check_left(world: World, order: Order, paid: Transaction, fen: int) -> None:
+    now = world.clock.now()
+    gone = sum(r.refund for r in _refunds(order, paid) if r.status(now) != "CLOSED")
+    if fen > order.total - gone:
+        raise _invalid("申请退款金额大于订单剩余可退金额")
+
+
+def _refunds(order: Order, paid: Transaction) -> list[Refund]:
+    return [r for r in order.refunds if r.transaction_id == paid.transaction_id]
+
+
+def _transaction(order: Order, refund: Refund) -> Transaction:
+    return next(t for t in order.transactions if t.transaction_id == refund.transaction_id)
+
+
+def _numbers(order: Order, refund: Refund) -> dict[str, str]:
+    return {
+        "transaction_id": refund.transaction_id,
+        "out_trade_no": order.out_trade_no,
+        "refund_id": refund.refund_id,
+        "out_refund_no": refund.out_refund_no,
+    }
+
+
+def _amount(order: Order, paid: Transaction, refund: Refund) -> dict[str, int]:
+    """Share what goes back between buyer and coupon as the payment was."""
+    payer = refund.refund * paid.payer_total // order.total
+    sums = {"total": order.total, "refund": refund.refund}
+    return sums | {"payer_total": paid.payer_total, "payer_refund": payer}
+
+
+def _success_time(refund: Refund, status: str) -> dict[str, str]:
+    return {"success_time": rfc3339(refund.finished_at)} if status == "SUCCESS" else {}
+
+
+def _invalid(message: str) -> RefusalError:
+    return RefusalError(400, "INVALID_REQUEST", message)
