@@ -31,9 +31,9 @@ def mismatch(payment: Payment, trade: Trade) -> str:
     return "" if trade.transaction_id else "transaction_id"
 
 
-async def _open_payments(order: Order) -> QuerySet[Payment]:
+async def _open_payments(order_id: int) -> QuerySet[Payment]:
     """Return the order's open payments by id: MySQL would lock its index on order_id as well."""
-    found = Payment.filter(order_id=order.id, state__in=("NEW", "OPEN"))
+    found = Payment.filter(order_id=order_id, state__in=("NEW", "OPEN"))
     return Payment.filter(id__in=await found.values_list("id", flat=True))
 
 
@@ -76,14 +76,14 @@ class Ledger:
 
     async def _pay_once(self, payment: Payment, trade: Trade, source: Source) -> bool:
         paid_at = trade.paid_at or self._clock.now()
-        proof = {"transaction_id": trade.transaction_id, "paid_at": paid_at}
+        proof = {"transaction_id": trade.transaction_id, "paid_at": paid_at, "due_at": None}
         async with transaction():
-            if not await self._moves.move(
-                payment, "PAID", source.cause, live=None, due_at=None, **proof
-            ):
+            if not await self._moves.move(payment, "PAID", source.cause, live=None, **proof):
                 return False
             await self._pay_order(payment, source.cause, paid_at)
             await source.conclude(Verdict("APPLIED"), trade)
+        # another payment of this order may be live still: the sweep closes it now
+        await (await _open_payments(payment.order_id)).update(due_at=self._clock.now())
         return True
 
     async def _pay_order(self, payment: Payment, cause: str, paid_at: datetime) -> None:
@@ -91,8 +91,6 @@ class Ledger:
         while "PAID" in ORDER[order.state]:
             if await self._moves.move(order, "PAID", cause, paid_at=paid_at, due_at=None):
                 await self._moves.event(order, "on_paid")
-                # another payment of this order may be live still: the sweep closes it now
-                await (await _open_payments(order)).update(due_at=self._clock.now())
                 return
             await order.refresh_from_db()
         await self._give_back(payment, order)
@@ -151,7 +149,7 @@ class Ledger:
 
     async def start_closing(self, order: Order, cause: str) -> None:
         """Move an OPEN order to CLOSING: it takes no new payments, the sweep closes the old."""
-        now, live = self._clock.now(), await _open_payments(order)
+        now, live = self._clock.now(), await _open_payments(order.id)
         async with transaction():
             # payments before their order, as in _pay_once: two that meet wait, neither deadlocks
             await live.update(due_at=now, looks=0)

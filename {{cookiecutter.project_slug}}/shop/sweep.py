@@ -23,7 +23,7 @@ from shop.truth import Truth
 LEASE = timedelta(seconds=60)
 BATCH = 100
 AT_ONCE = 8
-LOOKS = (5, 30, 60, 180, 300, 600, 1800)  # seconds between looks at a payment that may be paid
+LOOKS = (5, 30, 60, 180, 300, 600)  # seconds between looks at a payment that may be paid
 CLOSING_LOOKS = (5, 15, 30, 60)
 RETRIES = (5, 30, 60, 300, 900, 3600)
 EVENT_SECONDS = 50  # then the sweep goes on; the function counts as failed and is called again
