@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sanic import HTTPResponse, Request, Sanic, json, raw, text
 from sanic.exceptions import MethodNotAllowed, NotFound
 
-from . import authorize, cashier, certificates, controls, exchange, login, orders, refunds
+from . import authorize, bills, cashier, certificates, controls, exchange, login, orders, refunds
 from .wire import Answer, Call, compact
 from .world import World
 
@@ -24,6 +24,9 @@ CALLS: list[tuple[str, str, str, Callable[[World, Call], Answer]]] = [
     ("POST", f"{ORDERS}/out-trade-no/<out_trade_no>/close", "close", orders.close),
     ("POST", REFUNDS, "refund", refunds.create),
     ("GET", f"{REFUNDS}/<out_refund_no>", "refund_query", refunds.query),
+    ("GET", "/v3/bill/tradebill", "bill", bills.apply_trade_bill),
+    ("GET", "/v3/bill/fundflowbill", "bill", bills.apply_fund_flow),
+    ("GET", "/v3/billdownload/file", "bill", bills.download),
     ("GET", "/v3/certificates", "certificates", certificates.certificates),
 ]
 FILES = {

@@ -106,7 +106,7 @@ def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
     """Sign every 2xx, the empty 204 too; a 401 about an order has no Request-ID either."""
     if answer.status == 401 and call.target.startswith("/v3/pay/transactions/"):
         del answer.headers["Request-ID"]
-    if answer.status in (200, 202, 204):
+    if answer.signed and answer.status in (200, 202, 204):
         signing = world.faults.menu["signing"]
         signer = answer_signer(world.keys, signing, call.headers.get("wechatpay-serial"))
         answer.headers |= signature_headers(signer, answer.body, fault or "good")[0]
@@ -125,7 +125,9 @@ async def _deliver(
     write_log(world, call, answer)
     if fault == "hang":
         await asyncio.sleep(HANG_SECONDS)
-    if cut:
+    if answer.cut:
+        await _send_half(request, answer)
+    if cut or answer.cut:
         _cut(request)
     return HTTPResponse(answer.body, answer.status or 500, answer.headers)
 
@@ -133,6 +135,13 @@ async def _deliver(
 def _clean(text: str) -> str:
     """Undo the surrogates that the framework makes of bytes that are not UTF-8."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+async def _send_half(request: Request, answer: Answer) -> None:
+    headers = answer.headers | {"Content-Length": str(len(answer.body))}
+    response = await request.respond(status=answer.status or 500, headers=headers)
+    await response.send(answer.body[: len(answer.body) // 2])
+    await asyncio.sleep(0.05)  # let it leave before the connection is gone
 
 
 def _cut(request: Request) -> None:

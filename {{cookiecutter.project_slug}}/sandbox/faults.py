@@ -14,13 +14,23 @@ ANSWERS = ("500", "429", "hang", "reset_before", "reset_after", "refuse", *OF_SI
 NOTIFICATIONS = ("send", "drop", "duplicate", "reverse")
 SIGNATURES = ("good", "signtest", "unknown_serial", "wrong_key", "stale")
 REFUNDS = ("success", "abnormal", "closed", "not_enough")
+ROWS = ("missing_row", "extra_row", "wrong_amount", "wrong_state")
+REFUND_ROWS = ("missing_refund", "extra_refund", "wrong_refund_amount")
+BILLS = ("good", "wrong_hash", "truncated", "cut", *ROWS, *REFUND_ROWS)
 SIGNINGS = ("public_key", "certificate", "mixed")
+CHOICES = {
+    "notification_signature": SIGNATURES,
+    "refunds": REFUNDS,
+    "bill": BILLS,
+    "signing": SIGNINGS,
+}
 DEFAULTS: dict[str, Any] = {
     "notifications": "send",
     "notification_signature": "good",
     "notification_amount_delta_fen": 0,
     "answers": {},
     "refunds": "success",
+    "bill": "good",
     "times": None,
     "signing": "public_key",
     "rotate_certificates": False,
@@ -98,9 +108,7 @@ def _fits(key: str, value: Any) -> bool:
             return value is None or (is_integer and value > 0)
         case "rotate_certificates":
             return isinstance(value, bool)
-        case "refunds":
-            return value in REFUNDS
-    return value in (SIGNATURES if key == "notification_signature" else SIGNINGS)
+    return value in CHOICES[key]
 
 
 def _check_answers(value: Any) -> dict[str, str]:

@@ -28,12 +28,17 @@ class Call:
 
 @dataclass
 class Answer:
-    """What goes back; `status` None means that the connection is cut without an answer."""
+    """What goes back; `status` None means that the connection is cut without an answer.
+
+    `cut` means that it is cut in the middle of the body.
+    """
 
     status: int | None
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     verdict: str = "passed"
+    signed: bool = True
+    cut: bool = False
 
 
 class RefusalError(Exception):

@@ -5,13 +5,16 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clock import Clock
 from .faults import Faults
 from .keys import App, Keys, open_keys, stable_openid
 from .log import Log
 from .notifications import Notification, Outbox
+
+if TYPE_CHECKING:
+    from .bills import Bill
 
 SEVEN_DAYS = 7 * 24 * 3600
 
@@ -125,6 +128,7 @@ class World:
         self.orders: dict[tuple[str, str], Order] = {}
         self.prepays: dict[str, tuple[Order, float]] = {}
         self.refunds: dict[tuple[str, str], tuple[Order, Refund]] = {}
+        self.bills: dict[str, Bill] = {}
         self.notifications: dict[str, Notification] = {}
         self.people: dict[tuple[str, str], str | None] = {}
         self.codes: dict[str, Code] = {}

@@ -6,6 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import date
+from typing import Any
 
 from shop import database, log, settings
 from shop.settings import ROOT, Env, SettingsError
@@ -14,6 +16,7 @@ COMMANDS = {
     "serve": "take orders and payments 启动",
     "demo": "start a sandbox and the shop, pay, and show it 演示",
     "migrate": "bring the database's schema up to date 建表",
+    "bill": "compare the books of a day with WeChat's bill 对账",
     "sweep": "look again at everything unfinished 巡检",
     "doctor": "check the settings, and let WeChat check the keys 体检",
 }
@@ -47,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     each["demo"].add_argument("--port", type=int, default=8000)
     each["demo"].add_argument("--sandbox-port", type=int, default=9000)
     each["sweep"].add_argument("--once", action="store_true", help="one round, one JSON line")
+    each["bill"].add_argument("--date", type=date.fromisoformat, required=True, help="2026-01-31")
+    each["bill"].add_argument("--json", action="store_true", help="one JSON object")
     return top
 
 
@@ -100,6 +105,45 @@ async def _sweep(*, once: bool) -> int:
     finally:
         await shop.stop()
     return 0
+
+
+def bill(args: argparse.Namespace) -> int:
+    """Compare; exit 0 when the books agree, 1 when they differ, 2 when there is no bill yet."""
+    return asyncio.run(_bill(args.date, as_json=args.json))
+
+
+async def _bill(day: date, *, as_json: bool) -> int:
+    from shop.app import build
+    from shop.bill import Bill
+    from shop.channels import ChannelError, NoBillYet
+
+    shop = build(environment())
+    await shop.start()
+    found, rows, foreign = [], 0, 0
+    try:
+        for channel in shop.channels.values():
+            bill = Bill(channel, day, shop.settings.trade_prefix, shop.clock)
+            async for one in bill.differences(_progress):
+                found.append(one._asdict())
+                if not as_json:
+                    print(f"{one.kind:20} {one.number}  here {one.here}, there {one.there}")
+            rows, foreign = rows + bill.count.rows, foreign + bill.count.foreign
+    except ChannelError as error:
+        why = "no bill yet" if isinstance(error, NoBillYet) else "the bill was not fetched"
+        print(f"{why}: {error}", file=sys.stderr)
+        return 2
+    finally:
+        await shop.stop()
+    said: dict[str, Any] = {"date": str(day), "rows": rows, "foreign": foreign}
+    if as_json:
+        print(json.dumps({**said, "differences": found}))
+    else:
+        print(f"{day}: {rows} rows, {foreign} foreign, {len(found)} differences")
+    return 1 if found else 0
+
+
+def _progress(rows: int) -> None:
+    print(f"{rows} rows compared", file=sys.stderr, flush=True)
 
 
 def doctor(_: argparse.Namespace) -> int:

@@ -153,7 +153,7 @@ class Payment(Model):
     looks = fields.IntField(db_default=0)
     due_at = UtcField(null=True, db_index=True)
     created_at = UtcField()
-    paid_at = UtcField(null=True)
+    paid_at = UtcField(null=True, db_index=True)
     surplus = fields.BooleanField(db_default=False)
     reserved_fen = fields.BigIntField(db_default=0)
     refunded_fen = fields.BigIntField(db_default=0)
@@ -198,6 +198,7 @@ class Refund(Model):
     sent_at = UtcField(null=True)
     due_at = UtcField(null=True, db_index=True)
     created_at = UtcField()
+    accepted_at = UtcField(null=True, db_index=True)
     refunded_at = UtcField(null=True)
 
     class Meta:

@@ -95,7 +95,9 @@ class RefundLedger:
     ) -> bool:
         """Move to PROCESSING and beyond in one transaction; whoever moves first, moves all."""
         done = trade.state in REFUND["PROCESSING"]
-        proof = {"refund_id": trade.refund_id, "refunded_at": trade.refunded_at, "trouble": ""}
+        accepted_at = trade.accepted_at or refund.accepted_at or refund.sent_at
+        proof = {"refund_id": trade.refund_id, "trouble": "", "accepted_at": accepted_at}
+        proof["refunded_at"] = trade.refunded_at
         async with transaction():
             if refund.state == "PENDING":
                 if not await self._moves.move(refund, "PROCESSING", source.cause, **proof):

@@ -55,6 +55,7 @@ class RefundTrade:
     refund_fen: int
     total_fen: int
     parties: Mapping[str, str]
+    accepted_at: datetime | None = None
     refunded_at: datetime | None = None
 
 

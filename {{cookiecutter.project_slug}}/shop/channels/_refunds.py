@@ -113,5 +113,6 @@ def refund_trade(refund: refunds.Refund) -> ch.RefundTrade:
         refund_fen=refund.refund_fen,
         total_fen=refund.total_fen,
         parties={"mchid": refund.mchid} if refund.mchid else {},
+        accepted_at=refund.create_time,
         refunded_at=refund.success_time,
     )

@@ -1,0 +1,216 @@
+"""The text of a bill: a header, values each preceded by a backtick, and a summary; UTF-8 with BOM.
+
+docs/merchant/apis/bill-download/trade-bill/get-trade-bill.html. A bill that is falsified on
+purpose is right in itself: its summary and its hash fit.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+
+from .clock import BEIJING
+from .world import Order, Refund, Transaction, World
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+ALL = _names(
+    "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态,"
+    "付款银行,货币种类,应结订单金额,代金券金额,微信退款单号,商户退款单号,退款金额,充值券退款金额,"
+    "退款类型,退款状态,商品名称,商户数据包,手续费,费率,订单金额,申请退款金额,费率备注"
+)
+OF_REFUNDS = "微信退款单号,商户退款单号,退款金额,充值券退款金额,退款类型,退款状态,申请退款金额"
+COLUMNS = {
+    "ALL": ALL,
+    "SUCCESS": [name for name in ALL if name not in _names(OF_REFUNDS)],
+    "REFUND": [*ALL[:14], "退款申请时间", "退款成功时间", *ALL[14:]],
+}
+SUMS = {
+    "应结订单总金额": "应结订单金额",
+    "退款总金额": "退款金额",
+    "充值券退款总金额": "充值券退款金额",
+    "手续费总金额": "手续费",
+    "订单总金额": "订单金额",
+    "申请退款总金额": "申请退款金额",
+}
+FLOW = _names(
+    "记账时间,微信支付业务单号,资金流水单号,业务名称,业务类型,收支类型,收支金额(元),账户结余(元),"
+    "资金变更提交申请人,备注,业务凭证号"
+)
+Row = dict[str, str]
+
+
+def trade_bill(world: World, day: date, kind: str) -> bytes:
+    """Write the trade bill of a day; b"" when nothing happened. `kind`: ALL, SUCCESS, REFUND."""
+    payments, refunds = [], []
+    for order in world.orders.values():
+        taken = [paid for paid in order.transactions if _on(paid.paid_at, day)]
+        back = [refund for refund in order.refunds if _on(refund.accepted_at, day)]
+        payments += [_payment(order, paid) for paid in taken]
+        refunds += [_refund(order, refund) for refund in back]
+    _falsify(world.faults.menu["bill"], payments, refunds)
+    rows = (payments if kind != "REFUND" else []) + (refunds if kind != "SUCCESS" else [])
+    summary = {"总交易单数": f"{len(rows)}.0"}
+    for total, column in SUMS.items():
+        summary[total] = yuan(sum(fen(row[column]) for row in rows))
+    rows.sort(key=lambda row: row["交易时间"])
+    return _write(COLUMNS[kind], rows, summary) if rows else b""
+
+
+def fund_flow(world: World, day: date) -> bytes:
+    """Write the fund-flow bill of a day: payments in, refunds out, and the balance after each."""
+    found = sorted(_movements(world.orders.values()))
+    balance, income, spent, rows = 0, [0], [0], []
+    for moment, number, change in found:
+        balance += change
+        if _on(moment, day):
+            (income if change > 0 else spent).append(abs(change))
+            rows.append(_flow(moment, number, change, balance))
+    summary = {
+        "资金流水总笔数": f"{len(rows)}.0",
+        "收入笔数": f"{len(income) - 1}.0",
+        "收入金额": yuan(sum(income)),
+        "支出笔数": f"{len(spent) - 1}.0",
+        "支出金额": yuan(sum(spent)),
+    }
+    return _write(FLOW, rows, summary) if rows else b""
+
+
+def yuan(amount: int) -> str:
+    """Write fen as yuan."""
+    return f"{'-' if amount < 0 else ''}{abs(amount) // 100}.{abs(amount) % 100:02}"
+
+
+def fen(text: str) -> int:
+    """Read yuan with two decimals, or more that are zero, as fen."""
+    whole, _, part = text.partition(".")
+    return int(whole + part[:2])
+
+
+def _on(moment: float, day: date) -> bool:
+    return datetime.fromtimestamp(moment, BEIJING).date() == day
+
+
+def _time(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, BEIJING):%Y-%m-%d %H:%M:%S}"
+
+
+def _order_columns(order: Order, transaction_id: str) -> Row:
+    row = dict.fromkeys([*ALL, "退款申请时间", "退款成功时间"], "")
+    amounts = (
+        "应结订单金额",
+        "代金券金额",
+        "退款金额",
+        "充值券退款金额",
+        "订单金额",
+        "申请退款金额",
+    )
+    scene = order.body.get("scene_info", {})
+    return (
+        row
+        | dict.fromkeys(amounts, "0.00")
+        | {
+            "公众账号ID": order.body["appid"],
+            "商户号": order.body["mchid"],
+            "特约商户号": "0",
+            "设备号": scene.get("device_id", ""),
+            "微信订单号": transaction_id,
+            "商户订单号": order.out_trade_no,
+            "用户标识": order.openid,
+            "交易类型": "JSAPI",
+            "付款银行": "OTHERS",
+            "货币种类": "CNY",
+            "微信退款单号": "0",
+            "商户退款单号": "0",
+            "商品名称": _plain(order.body["description"]),
+            "商户数据包": _plain(order.body.get("attach", "")),
+            "手续费": "0.00000",
+            "费率": "0.00%",
+        }
+    )
+
+
+def _payment(order: Order, paid: Transaction) -> Row:
+    return _order_columns(order, paid.transaction_id) | {
+        "交易时间": _time(paid.paid_at),
+        "交易状态": "SUCCESS",
+        "应结订单金额": yuan(order.total),
+        "代金券金额": yuan(paid.coupon_fen),
+        "订单金额": yuan(order.total),
+    }
+
+
+def _refund(order: Order, refund: Refund) -> Row:
+    return _order_columns(order, refund.transaction_id) | {
+        "交易时间": _time(refund.accepted_at),
+        "交易状态": "REFUND",
+        "微信退款单号": refund.refund_id,
+        "商户退款单号": refund.out_refund_no,
+        "退款金额": yuan(refund.refund),
+        "退款类型": "ORIGINAL",
+        "退款状态": "PROCESSING",
+        "申请退款金额": yuan(refund.refund),
+        "退款申请时间": _time(refund.accepted_at),
+    }
+
+
+def _falsify(fault: str, payments: list[Row], refunds: list[Row]) -> None:
+    """Make one line wrong: of the first payment, or of the first refund of the day."""
+    match fault:
+        case "missing_row" if payments:
+            del payments[0]
+        case "extra_row" if payments:
+            number = payments[0]["商户订单号"][:-4] + "0000"
+            payments.append(payments[0] | {"商户订单号": number, "微信订单号": "4" + "0" * 27})
+        case "wrong_amount" if payments:
+            wrong = yuan(fen(payments[0]["订单金额"]) + 100)
+            payments[0] |= {"订单金额": wrong, "应结订单金额": wrong}
+        case "wrong_state" if payments:
+            payments[0]["交易状态"] = "REVOKED"
+        case "missing_refund" if refunds:
+            del refunds[0]
+        case "extra_refund" if payments:
+            extra = {"交易状态": "REFUND", "商户退款单号": "5" + "0" * 27, "申请退款金额": "0.01"}
+            none = {"订单金额": "0.00", "应结订单金额": "0.00", "代金券金额": "0.00"}
+            refunds.append(payments[0] | none | extra | {"微信退款单号": "5" + "0" * 27})
+        case "wrong_refund_amount" if refunds:
+            refunds[0]["申请退款金额"] = yuan(fen(refunds[0]["申请退款金额"]) + 1)
+
+
+def _movements(orders: Iterable[Order]) -> Iterable[tuple[float, str, int]]:
+    for order in orders:
+        for paid in order.transactions:
+            yield paid.paid_at, paid.transaction_id, order.total
+        for refund in order.refunds:
+            if refund.outcome != "CLOSED":
+                yield refund.accepted_at, refund.refund_id, -refund.refund
+
+
+def _flow(moment: float, number: str, change: int, balance: int) -> Row:
+    incoming = change > 0
+    return dict.fromkeys(FLOW, "") | {
+        "记账时间": _time(moment),
+        "微信支付业务单号": number,
+        "资金流水单号": number,
+        "业务名称": "交易" if incoming else "退款",
+        "业务类型": "交易" if incoming else "退款",
+        "收支类型": "收入" if incoming else "支出",
+        "收支金额(元)": yuan(abs(change)),
+        "账户结余(元)": yuan(balance),
+        "资金变更提交申请人": "system" if incoming else "API",
+        "业务凭证号": number,
+    }
+
+
+def _plain(text: str) -> str:
+    """Take out what would break the file: lines, and a comma before a backtick."""
+    return re.sub(r"[\r\n]+", " ", text).replace("`", "'")
+
+
+def _write(columns: Sequence[str], rows: Sequence[Row], summary: Row) -> bytes:
+    lines = [",".join(columns)]
+    lines += [",".join(f"`{row[name]}" for name in columns) for row in rows]
+    lines += [",".join(summary), ",".join(f"`{value}" for value in summary.values())]
+    return b"\xef\xbb\xbf" + "\r\n".join([*lines, ""]).encode()

@@ -1,0 +1,100 @@
+"""Bills 账单: apply for the bill of a virtual day that is over, then download it.
+
+docs/merchant/apis/bill-download/trade-bill/get-trade-bill.html; `bill_lines` writes the file.
+"""
+
+import gzip
+import hashlib
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from .bill_lines import fund_flow, trade_bill
+from .clock import BEIJING
+from .wire import Answer, Call, RefusalError, api_headers, json_answer, parameter_error
+from .world import World
+
+LIFETIME = 300  # seconds in which a link can be used
+READY = time(10, tzinfo=BEIJING)
+MONTHS = 92  # days
+BILL_TYPES = ("ALL", "SUCCESS", "REFUND")
+ACCOUNTS = ("BASIC", "OPERATION", "FEES")
+
+
+@dataclass(frozen=True)
+class Bill:
+    """A file that waits to be downloaded, until a virtual Unix second."""
+
+    content: bytes
+    expires_at: float
+
+
+def apply_trade_bill(world: World, call: Call) -> Answer:
+    """Answer GET /v3/bill/tradebill (申请交易账单): hash of the unpacked bytes and a link."""
+    kind = _choice(call, "bill_type", BILL_TYPES)
+    return _apply(world, call, "bill_type", lambda day: trade_bill(world, day, kind))
+
+
+def apply_fund_flow(world: World, call: Call) -> Answer:
+    """Answer GET /v3/bill/fundflowbill (申请资金账单): every movement is in the account BASIC."""
+    account = _choice(call, "account_type", ACCOUNTS)
+    write = fund_flow if account == "BASIC" else lambda *_: b""
+    return _apply(world, call, "account_type", lambda day: write(world, day))
+
+
+def download(world: World, call: Call) -> Answer:
+    """Answer GET /v3/billdownload/file?token= (下载账单): raw bytes, which nobody signs."""
+    bill = world.bills.get(call.query.get("token", ""))
+    if bill is None or world.clock.now() >= bill.expires_at:
+        raise RefusalError(400, "INVALID_REQUEST", "下载链接无效或已过期，请重新申请")
+    answer = Answer(200, bill.content, api_headers(), signed=False)
+    answer.headers["Content-Type"] = "application/octet-stream"
+    answer.cut = world.faults.menu["bill"] == "cut"
+    return answer
+
+
+def _apply(world: World, call: Call, choice: str, write: Callable[[date], bytes]) -> Answer:
+    packed = _choice(call, "tar_type", ("", "GZIP")) == "GZIP"
+    if unknown := call.query.keys() - {"bill_date", "tar_type", choice}:
+        name = min(unknown)
+        raise parameter_error(f"/query/{name}", call.query[name], "未定义的参数")
+    content = write(_day(world, call))
+    if not content:
+        raise RefusalError(400, "NO_STATEMENT_EXIST", "请求的账单文件不存在")
+    digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+    fault, token = world.faults.menu["bill"], secrets.token_urlsafe(24)
+    content = gzip.compress(content) if packed else content
+    content = content[: len(content) // 2] if fault == "truncated" else content
+    world.bills[token] = Bill(content, world.clock.now() + LIFETIME)
+    return json_answer(
+        200,
+        {
+            "hash_type": "SHA1",
+            "hash_value": secrets.token_hex(20) if fault == "wrong_hash" else digest,
+            "download_url": f"http://{call.headers['host']}/v3/billdownload/file?token={token}",
+        },
+    )
+
+
+def _day(world: World, call: Call) -> date:
+    """Return the asked day in Beijing if its bill can exist: over, written, three months old."""
+    text = call.query.get("bill_date", "")
+    now = datetime.fromtimestamp(world.clock.now(), BEIJING)
+    try:
+        day = date.fromisoformat(text if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) else "")
+    except ValueError:
+        raise parameter_error("/query/bill_date", text, "应为yyyy-MM-DD格式") from None
+    if not now.date() - timedelta(days=MONTHS) <= day < now.date():
+        raise RefusalError(400, "INVALID_REQUEST", "账单日期无效：只能是三个月内且早于今天的日期")
+    if now < datetime.combine(day + timedelta(days=1), READY):
+        raise RefusalError(400, "STATEMENT_CREATING", "账单文件正在生成中，请10点后重试")
+    return day
+
+
+def _choice(call: Call, name: str, choices: tuple[str, ...]) -> str:
+    value = call.query.get(name, choices[0])
+    if value not in choices:
+        raise parameter_error(f"/query/{name}", value, f"值应为 {'、'.join(choices)} 之一")
+    return value
