@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -46,24 +46,31 @@ class Notification:
     received: bool = False
 
 
-@dataclass(order=True)
-class Sending:
-    """One sending at a virtual moment; `step` counts the repeats."""
+@dataclass(eq=False)
+class Due:
+    """Something that is due at a virtual moment, in the order in which it came."""
 
     due: float
     n: int
-    notification: Notification = field(compare=False)
-    signature: str = field(compare=False)
-    step: int = field(compare=False, default=0)
+
+    def __lt__(self, other: "Due") -> bool:
+        return (self.due, self.n) < (other.due, other.n)
 
 
-@dataclass(order=True)
-class Timer:
-    """Something that happens at a virtual moment."""
+@dataclass(eq=False)
+class Sending(Due):
+    """One sending of a notification; `step` counts the repeats."""
 
-    due: float
-    n: int
-    act: Callable[[], object] = field(compare=False)
+    notification: Notification
+    signature: str
+    step: int = 0
+
+
+@dataclass(eq=False)
+class Timer(Due):
+    """Something to do."""
+
+    act: Callable[[], object]
 
 
 class Outbox:
@@ -71,7 +78,7 @@ class Outbox:
 
     def __init__(self, keys: Keys, clock: Clock, faults: Faults, log: Log) -> None:
         self._keys, self._clock, self._faults, self._log = keys, clock, faults, log
-        self._queue: list[Sending | Timer] = []
+        self._queue: list[Due] = []
         self._held: Sending | None = None
         self._count = itertools.count(1)
         self._turns = itertools.cycle((True, False))
@@ -141,7 +148,7 @@ class Outbox:
                 first.due += seconds if isinstance(seconds, int) else 0
                 self._push(first)
 
-    def _push(self, item: Sending | Timer) -> None:
+    def _push(self, item: Due) -> None:
         if not self._tasks:
             self._start(self._run())
         heapq.heappush(self._queue, item)
@@ -157,9 +164,9 @@ class Outbox:
             self._wake.clear()
             while self._queue and self._queue[0].due <= self._clock.now():
                 match heapq.heappop(self._queue):
-                    case Timer(act=act):
-                        act()
-                    case sending:
+                    case Timer() as timer:
+                        timer.act()
+                    case Sending() as sending:
                         self._start(self._send(sending))
             pause = self._queue[0].due - self._clock.now() if self._queue else None
             with suppress(TimeoutError):

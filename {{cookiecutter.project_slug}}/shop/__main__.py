@@ -130,7 +130,7 @@ async def _bill(day: date, *, as_json: bool) -> int:
             rows, foreign = rows + bill.count.rows, foreign + bill.count.foreign
     except ChannelError as error:
         why = "no bill yet" if isinstance(error, NoBillYet) else "the bill was not fetched"
-        print(f"{why}: {error}", file=sys.stderr)
+        print(*filter(None, (f"{why}:", error.code, str(error))), file=sys.stderr)
         return 2
     finally:
         await shop.stop()

@@ -129,7 +129,7 @@ async def test_a_body_that_is_not_declared_as_json_is_refused(merchant):
     ("method", "path", "status"),
     [
         ("GET", "/v3/pay/transactions/nothing/here", 404),
-        ("POST", "/v3/refund/domestic/refunds", 404),
+        ("POST", "/v3/refund/domestic/nothing", 404),
         ("GET", f"{ORDERS}/jsapi", 405),
         ("POST", CERTIFICATES, 405),
     ],
