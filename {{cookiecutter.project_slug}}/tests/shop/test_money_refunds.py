@@ -138,6 +138,19 @@ async def test_rule_10_a_refund_of_unknown_outcome_is_repeated_word_for_word(
     assert set(sent) == {(await Refund.get()).request}
 
 
+async def test_rule_6_a_redeploy_between_crash_and_repair_changes_no_byte_of_a_repeat(
+    stage: Stage,
+) -> None:
+    _, order_no, number = await bought(stage)
+    await stage.control("faults", answers={"refund_query": "500", "refund": "reset_after"})
+    await give_back(stage, order_no, 300)
+    channel: Any = stage.shop.channels["wechat"]
+    channel.refund_url = "https://another.example.com/notify/wechat/refund"
+    await stage.control("faults")
+    await sweep_until(stage, "SUCCESS")
+    assert await at_sandbox(stage, number) == [(300, "SUCCESS")]
+
+
 async def test_rule_10_no_money_in_the_account_keeps_number_and_waits(
     stage: Stage, diary: Diary
 ) -> None:

@@ -1,0 +1,81 @@
+"""Certificates rotate, the public key takes over: in the middle of the load, nothing valid is lost."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from shop.models import Order, Payment
+from tests.shop.conftest import BuyerClient, Stage
+from tests.shop.kit import calls, until
+
+BUYERS = 20
+
+
+@pytest.fixture
+def more_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Without the public key the shop trusts platform certificates."""
+    return getattr(
+        request,
+        "param",
+        {"SHOP_WECHATPAY_PUBLIC_KEY_ID": "", "SHOP_WECHATPAY_PUBLIC_KEY": ""},
+    )
+
+
+async def buy(buyer: BuyerClient) -> None:
+    order = await buyer.order()
+    started = (await buyer.start(order["order_no"])).json()
+    await buyer.pay(started["invoke"])
+
+
+async def all_notified(stage: Stage, orders: int) -> bool:
+    return len(await calls(stage, "/notify/wechat/payment")) == orders
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite", "postgres"], indirect=True)
+async def test_a_rotation_under_load_costs_one_download_and_refuses_nothing(stage: Stage) -> None:
+    await stage.control("faults", signing="certificate")
+    buyers = [await stage.buyer(f"oBuyer{n}") for n in range(BUYERS)]
+    await asyncio.gather(*map(buy, buyers[: BUYERS // 2]))
+    before = len(await calls(stage, "/v3/certificates"))
+    load = asyncio.gather(*map(buy, buyers[BUYERS // 2 :]))
+    await stage.control("faults", rotate_certificates=True)
+    await load
+    await until(lambda: all_notified(stage, BUYERS))
+    assert len(await calls(stage, "/v3/certificates")) == before + 1
+    assert {e["status"] for e in await calls(stage, "/notify/wechat/payment")} == {204}
+    assert await Order.filter(state="PAID").count() == BUYERS
+
+
+@pytest.mark.parametrize("more_settings", [{}], indirect=True)
+async def test_the_switch_from_certificates_to_the_public_key_refuses_nothing(
+    stage: Stage,
+) -> None:
+    """A merchant in migration gets both, and the shop has the key already."""
+    await stage.control("faults", signing="certificate")
+    buyers = [await stage.buyer(f"oBuyer{n}") for n in range(BUYERS)]
+    for n, signing in enumerate(("certificate", "mixed", "public_key")):
+        await stage.control("faults", signing=signing)
+        await asyncio.gather(*map(buy, buyers[n * 6 : n * 6 + 6]))
+    await until(lambda: all_notified(stage, 18))
+    assert len(await calls(stage, "/v3/certificates")) <= 1
+
+
+async def test_a_flood_of_invented_serials_costs_one_download_a_minute(stage: Stage) -> None:
+    await stage.control("faults", signing="certificate")
+    await buy(await stage.buyer())
+    before = len(await calls(stage, "/v3/certificates"))
+
+    async def junk(n: int) -> httpx.Response:
+        headers = {
+            "Wechatpay-Timestamp": str(int(stage.shop.clock.real())),
+            "Wechatpay-Nonce": "n",
+            "Wechatpay-Signature": "AAAA",
+            "Wechatpay-Serial": f"{n:040X}",
+        }
+        return await stage.http.post("/notify/wechat/payment", content=b"{}", headers=headers)
+
+    answers = await asyncio.gather(*map(junk, range(100)))
+    assert {answer.status_code for answer in answers} == {401}
+    assert len(await calls(stage, "/v3/certificates")) <= before + 1
+    assert await Payment.filter(state="PAID").count() <= 1
