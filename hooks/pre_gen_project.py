@@ -30,7 +30,10 @@ UNCHOSEN = {
     ],
     "none": ["pages", "tests/pages"],
 }
-PRIVATE = (".env", ".env.*", ".venv", "venv", "var", "*.db", "*.db-*", "*.sqlite3", "apiclient_*")
+PRIVATE = (
+    *(".env", ".env.*", ".venv", "venv", "var", "certs", "tls"),
+    *("*.db", "*.db-*", "*.sqlite3", "apiclient_*"),
+)
 CACHES = ("__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
 PROJECT = "{" * 2 + "cookiecutter.project_slug" + "}" * 2
 
