@@ -7,10 +7,13 @@ const MENU = {
   notifications: ['通知 Notifications', ['send', 'drop', 'duplicate', 'reverse', 30, 600]],
   notification_signature: ['通知签名 Signature', ['good', 'signtest', 'unknown_serial', 'wrong_key', 'stale']],
   notification_amount_delta_fen: ['通知金额差 Amount delta', [0, 1, -1, 100, -100]],
+  refunds: ['退款结果 Refunds', ['success', 'abnormal', 'closed', 'not_enough']],
+  bill: ['账单 Bill', ['good', 'wrong_hash', 'truncated', 'cut', 'missing_row', 'extra_row', 'wrong_amount',
+    'wrong_state', 'missing_refund', 'extra_refund', 'wrong_refund_amount']],
   signing: ['验签方式 Who signs', ['public_key', 'certificate', 'mixed']],
   times: ['次数 How many times', [null, 1, 2, 5, 20]],
 };
-const CALLS = ['prepay', 'query', 'close', 'certificates', 'code2session', 'oauth', 'any'];
+const CALLS = ['prepay', 'query', 'close', 'refund', 'refund_query', 'certificates', 'bill', 'code2session', 'oauth', 'any'];
 const ANSWERS = ['500', '429', '202', 'hang', 'reset_before', 'reset_after', 'signtest', 'wrong_key', 'refuse'];
 
 function el(tag, props, ...children) {
@@ -38,13 +41,29 @@ function tag(text, tone) {
   return el('span', { className: 'tag ' + (tone || '') }, text);
 }
 
+function refundRow(refund) {
+  const tones = { SUCCESS: 'good', PROCESSING: 'wait' };
+  return el('div', {}, el('small', {}, '退款 refund ' + yuan(refund.refund) + ' '), tag(refund.status, tones[refund.status] || 'bad'));
+}
+
+// What a person does in the merchant platform, without the shop.
+function refundButton(order) {
+  const left = order.refunds.reduce((sum, one) => sum - (one.status === 'CLOSED' ? 0 : one.refund), order.total);
+  const ask = () => {
+    const fen = Number(window.prompt('在商户平台退款，单位分 Refund in the merchant platform, in fen', left));
+    if (fen) control('refund', { out_trade_no: order.out_trade_no, refund: fen });
+  };
+  return left > 0 ? el('button', { type: 'button', className: 'quiet', onclick: ask }, '退款 Refund') : '';
+}
+
 function orderRow(order) {
-  const tones = { SUCCESS: 'good', NOTPAY: 'wait' };
-  const paid = order.trade_state === 'SUCCESS';
+  const tones = { SUCCESS: 'good', REFUND: 'good', NOTPAY: 'wait' };
+  const paid = Boolean(order.transaction_id);
   const told = paid && tag(order.notified ? '已通知 notified' : '未送达 not notified', order.notified ? 'good' : 'bad');
   return el('tr', {},
-    el('td', {}, el('code', {}, order.out_trade_no), el('div', {}, el('small', {}, order.transaction_id || '—'))),
-    el('td', {}, yuan(order.total), el('div', {}, tag(order.trade_state, tones[order.trade_state])), told || ''));
+    el('td', {}, el('code', {}, order.out_trade_no), el('div', {}, el('small', {}, order.transaction_id || '—')),
+      ...order.refunds.map(refundRow)),
+    el('td', {}, yuan(order.total), el('div', {}, tag(order.trade_state, tones[order.trade_state])), told || '', paid ? refundButton(order) : ''));
 }
 
 function showOrders(orders) {
