@@ -58,5 +58,5 @@ def test_the_example_of_the_settings_names_what_the_code_reads() -> None:
 
 def test_what_is_signed_is_sent_as_it_was_signed() -> None:
     """httpx's `json=` would write the body a second time, after the signature."""
-    users = [p.name for f in ("wechat", "shop") for p in sources(f) if "json=" in p.read_text()]
+    users = [p.name for f in ("wechat", "shop") for p in sources(f) if " json=" in p.read_text()]
     assert users == ["demo.py"]  # the demo plays the buyer, who signs nothing

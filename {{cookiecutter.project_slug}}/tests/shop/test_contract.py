@@ -25,6 +25,10 @@ ROUTES = {
     "GET /api/admin/orders",
     "GET /api/admin/payments",
     "GET /api/admin/notifications",
+    "GET /api/admin/refunds",
+    "GET /api/admin/differences",
+    "POST /api/admin/orders/{order_no}/refunds",
+    "POST /api/admin/payments/{out_trade_no}/close",
     "POST /api/admin/notifications/{number}/replay",
     "POST /api/admin/payments/{out_trade_no}/query",
 }
@@ -32,6 +36,7 @@ PAGES = {
     "GET /oauth/start",
     "GET /oauth/callback",
     "POST /notify/wechat/payment",
+    "POST /notify/wechat/refund",
     "GET /healthz",
     "GET /readyz",
     "GET /MP_verify_{token}.txt",
@@ -185,7 +190,10 @@ async def test_ready_means_migrated_and_alive_means_alive(stage: Stage) -> None:
     async with transaction() as connection:
         await connection.execute_query("DELETE FROM tortoise_migrations")
     ready = await stage.http.get("/readyz")
-    assert (ready.status_code, ready.json()["migrations"]) == (503, ["0001_initial"])
+    assert (ready.status_code, ready.json()["migrations"]) == (
+        503,
+        ["0001_initial", "0002_refund_cap"],
+    )
 
 
 async def test_a_verify_file_dropped_into_pages_is_served_at_the_root(
