@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shop.web import pages
+from shop.models import Payment
 from shop.web.server import create_app
 from tests.shop.conftest import ADMIN_TOKEN, Stage
 from tests.shop.kit import WeChat, paying
@@ -105,13 +106,16 @@ async def test_the_document_is_openapi(stage: Stage) -> None:
 
 async def test_answers_to_posts_fit_the_document(stage: Stage) -> None:
     said = await document(stage)
-    buyer, _, started = await paying(stage)
+    _, _, held = await paying(stage)
+    await Payment.all().update(state="HELD")
+    buyer, paid, started = await paying(stage)
     await WeChat(stage).notify(await WeChat(stage).trade(started["out_trade_no"]))
     appid = stage.app("miniprogram")["appid"]
     code = (await stage.control("login-code", appid=appid, openid="oBuyer"))["code"]
     fresh, number = await buyer.order(), started["out_trade_no"]
     item = {"sku": "cup", "quantity": 1}
     key = {"Idempotency-Key": "k", **buyer.headers}
+    refund, admin = {"refund_fen": 1, "reason": "r"}, {"Idempotency-Key": "k", **ADMIN}
     posts: list[tuple[str, dict[str, str], Any, dict[str, str], int]] = [
         ("/api/sessions/miniprogram", {}, {"code": code}, {}, 200),
         ("/api/sessions/guest", {}, None, {}, 200),
@@ -120,6 +124,9 @@ async def test_answers_to_posts_fit_the_document(stage: Stage) -> None:
         ("/api/orders/{order_no}/payments", fresh, {"scene": "miniprogram"}, buyer.headers, 201),
         ("/api/orders/{order_no}/payments", fresh, {"scene": "miniprogram"}, buyer.headers, 200),
         ("/api/orders/{order_no}/cancel", fresh, None, buyer.headers, 200),
+        ("/api/admin/orders/{order_no}/refunds", paid, refund, admin, 202),
+        ("/api/admin/orders/{order_no}/refunds", paid, refund, admin, 200),
+        ("/api/admin/payments/{out_trade_no}/close", held, {"reason": "refunded"}, ADMIN, 200),
         ("/api/admin/notifications/{number}/replay", {"number": "1"}, None, ADMIN, 200),
         ("/api/admin/payments/{out_trade_no}/query", {"out_trade_no": number}, None, ADMIN, 200),
     ]
@@ -143,6 +150,8 @@ async def test_answers_fit_the_document(stage: Stage) -> None:
         "/api/orders/{order_no}": buyer.headers,
         "/api/admin/orders": ADMIN,
         "/api/admin/payments": ADMIN,
+        "/api/admin/refunds": ADMIN,
+        "/api/admin/differences": ADMIN,
         "/api/admin/notifications": ADMIN,
     }
     for path, headers in reads.items():
