@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shop.web import pages
 from shop.models import Payment
+from shop.web import pages
 from shop.web.server import create_app
 from tests.shop.conftest import ADMIN_TOKEN, Stage
 from tests.shop.kit import WeChat, paying
