@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import dropwhile
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 from conftest import FRONTENDS, PROJECT, ROOT, Bake
 from running import free_port
 
@@ -95,6 +97,15 @@ def try_copy(line: str, folder: Path) -> None:
         assert (folder / inside).exists() or (PROJECT / inside).exists(), line
 
 
+def try_compose(line: str, folder: Path) -> None:
+    """Look for the service in compose.yaml, and try the command that runs in it."""
+    words = list(dropwhile(lambda word: word[0] == "-", shlex.split(line)[3:]))
+    services = yaml.safe_load((PROJECT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert all(word.split("=")[0] in services for word in words[:1]), line
+    if words[1:]:
+        try_help(" ".join(words[1:]), folder)
+
+
 RULES: list[tuple[str, Callable[[str, Path], None]]] = [
     (r"cd \S+$", accept),
     (PYTHON + r"(venv|pip|pytest|ruff|mypy)\b", accept),
@@ -102,6 +113,7 @@ RULES: list[tuple[str, Callable[[str, Path], None]]] = [
     (r"make ", try_make),
     (PYTHON + r"(shop|sandbox)\b", try_help),
     (r"(cp|copy) ", try_copy),
+    (r"docker compose (up|run|logs|restart)\b", try_compose),
 ]
 
 
@@ -119,7 +131,7 @@ def test_every_shell_line_is_a_command_that_exists(path: Path, source: Path) -> 
     folder = path.parent if path.parent.name != "docs" else path.parent.parent
     text = "".join(block for language in ("sh", "bash") for _, block in blocks(path, language))
     for line in text.replace("\\\n", " ").splitlines():
-        words = re.sub(r"(^|\s)#.*$", "", line).strip()
+        words = re.sub(r"(^|\s)#.*$|^(SHOP_TEST_\w+=\S+ )+", "", line).strip()
         for part in re.split(r"\s*&&\s*", words) if words else []:
             rule = next((rule for pattern, rule in RULES if re.match(pattern, part)), None)
             assert rule, f"no rule tries this line: {part}"
@@ -151,6 +163,7 @@ def test_every_file_function_and_constant_that_is_named_is_there(path: Path) -> 
 def test_every_setting_and_test_that_is_named_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    example += (PROJECT / "tests/shop/databases.py").read_text(encoding="utf-8")
     assert set(re.findall(r"\bSHOP_[A-Z0-9_]+", text)) <= set(re.findall(r"\bSHOP_\w+", example))
     tests = "".join(p.read_text(encoding="utf-8") for p in (PROJECT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", text))
