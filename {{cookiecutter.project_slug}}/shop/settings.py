@@ -11,6 +11,8 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 DATABASES = ("sqlite", "postgres", "asyncpg", "psycopg", "mysql")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+#: the example of a secret; who pastes it is told again
+RANDOM = "your own 32 random characters, .env.example tells how 自己的随机串"
 
 
 class SettingsError(Exception):
@@ -131,14 +133,8 @@ def load(env: Env) -> Settings:
             default="http://127.0.0.1:8000",
             example="https://shop.example.com",
         ),
-        secret_key=Secret(
-            env.cast("SHOP_SECRET_KEY", _secret(32), default="", example=_random_hint(32))
-        ),
-        admin_token=Secret(
-            env.cast(
-                "SHOP_ADMIN_TOKEN", _optional(_secret(32)), default="", example=_random_hint(32)
-            )
-        ),
+        secret_key=_secret(env, "SHOP_SECRET_KEY"),
+        admin_token=_secret(env, "SHOP_ADMIN_TOKEN", optional=True),
         order_ttl=env.cast(
             "SHOP_ORDER_TTL", _between(120, 7 * 86400), default="1800", example="1800"
         ),
@@ -206,21 +202,11 @@ def _public_url(text: str, sandbox: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
 
 
-def _secret(length: int) -> Callable[[str], str]:
-    def cast(text: str) -> str:
-        if len(text) < length:
-            raise ValueError(f"needs at least {length} random characters")
-        return text
-
-    return cast
-
-
-def _random_hint(length: int) -> str:
-    return '$(python3 -c "import secrets; print(secrets.token_hex(' + str(length) + '))")'
-
-
-def _optional(cast: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda text: cast(text) if text else ""
+def _secret(env: Env, name: str, *, optional: bool = False) -> Secret:
+    text = env.get(name)
+    if text == RANDOM or (len(text) < 32 and (text or not optional)):
+        env.problem(name, "needs at least 32 random characters", RANDOM)
+    return Secret(text)
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

@@ -53,6 +53,18 @@ async def test_a_bad_value_names_its_variable(good: dict[str, str], name: str, v
     assert "for example" in lines[0]
 
 
+@pytest.mark.parametrize("name", ["SHOP_SECRET_KEY", "SHOP_ADMIN_TOKEN"])
+async def test_the_example_of_a_secret_is_a_sentence_and_no_secret(
+    good: dict[str, str], name: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        build(Env(good | {name: "short"}))
+    example = str(refused.value).partition(f"{name}=")[2]
+    assert set("$()\"'`").isdisjoint(example)
+    with pytest.raises(SettingsError):
+        build(Env(good | {name: example}))
+
+
 async def test_all_that_is_wrong_is_told_at_once(good: dict[str, str]) -> None:
     with pytest.raises(SettingsError) as refused:
         build(Env(good | {"SHOP_MCHID": "x", "SHOP_SECRET_KEY": "", "SHOP_ORDER_TTL": "1"}))
