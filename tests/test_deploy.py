@@ -88,8 +88,10 @@ def database(scheme: str) -> Iterator[str]:
         sql(f"CREATE DATABASE {name}")
     except OSError as error:
         pytest.skip(f"no PostgreSQL: {error}")
-    yield urlunsplit(urlsplit(POSTGRES)._replace(scheme=scheme, path=f"/{name}"))
-    sql(f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        yield urlunsplit(urlsplit(POSTGRES)._replace(scheme=scheme, path=f"/{name}"))
+    finally:
+        sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
