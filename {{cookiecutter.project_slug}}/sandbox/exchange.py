@@ -146,5 +146,5 @@ async def _send_half(request: Request, answer: Answer) -> None:
 
 def _cut(request: Request) -> None:
     transport = request.transport
-    assert isinstance(transport, asyncio.Transport)
-    transport.abort()
+    if isinstance(transport, asyncio.Transport):  # None when the caller has gone already
+        transport.abort()

@@ -4,7 +4,7 @@ Everything that proves money came, a notification or a query, passes `record`; r
 is the same for money that goes back, moves.py writes the states for both.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tortoise.exceptions import IntegrityError
 from tortoise.queryset import QuerySet
@@ -17,6 +17,8 @@ from shop.moves import ORDER, PAYMENT, Moves
 from shop.refund_ledger import new_refund
 from shop.source import Source, Verdict
 from shop.work import transaction
+
+AFTER_CLOSING = timedelta(minutes=10)  # then a closed payment is looked at once more
 
 
 def mismatch(payment: Payment, trade: Trade) -> str:
@@ -140,10 +142,11 @@ class Ledger:
 
         `held` is a person's word about a HELD payment; no answer of WeChat's closes one.
         """
-        if held is not (payment.state == "HELD"):
+        if payment.state == "CLOSED" or held is not (payment.state == "HELD"):
             return
+        again = self._clock.now() + AFTER_CLOSING
         async with transaction():
-            await self._moves.move(payment, "CLOSED", cause, live=None, due_at=None)
+            await self._moves.move(payment, "CLOSED", cause, live=None, due_at=again, looks=0)
         await payment.refresh_from_db()
         await self.close_order(await Order.get(id=payment.order_id), cause)
 

@@ -15,7 +15,7 @@ from tortoise.models import Model
 from shop import log, on_paid
 from shop.clock import Clock
 from shop.inbox import Inbox
-from shop.ledger import Ledger
+from shop.ledger import AFTER_CLOSING, Ledger
 from shop.models import Event, Notification, OAuthState, Order, Payment, Refund
 from shop.refunds import Refunds
 from shop.truth import Truth
@@ -25,6 +25,7 @@ BATCH = 100
 AT_ONCE = 8
 LOOKS = (5, 30, 60, 180, 300, 600)  # seconds between looks at a payment that may be paid
 CLOSING_LOOKS = (5, 15, 30, 60)
+CLOSED_LOOKS = 2  # a closed payment is looked at again: late money is still money
 RETRIES = (5, 30, 60, 300, 900, 3600)
 EVENT_SECONDS = 50  # then the sweep goes on; the function counts as failed and is called again
 MATCHING = timedelta(hours=1)  # the longest pause between two tries
@@ -124,18 +125,21 @@ class Sweep:
             await Order.filter(id=order.id, state="CLOSING").update(due_at=later)
 
     async def _payment(self, payment: Payment, report: Report) -> None:
-        order = await Order.get(id=payment.order_id)
+        order, before = await Order.get(id=payment.order_id), payment.state
         await self.truth.ask(payment, "sweep")
         if order.state != "OPEN":
             await self.truth.close(payment, "sweep")
         report.paid += payment.state == "PAID"
-        report.closed += payment.state == "CLOSED"
+        report.closed += payment.state == "CLOSED" != before
+        again: datetime | None = None
         if payment.state in ("NEW", "OPEN"):
             looks = LOOKS if order.state == "OPEN" else CLOSING_LOOKS
             wait = looks[min(payment.looks, len(looks) - 1)]
             again = self.clock.now() + timedelta(seconds=wait)
-            mine = Payment.filter(id=payment.id, due_at=payment.due_at)
-            await mine.update(due_at=again, looks=payment.looks + 1)
+        elif payment.state == "CLOSED" and payment.looks + 1 < CLOSED_LOOKS:
+            again = self.clock.now() + AFTER_CLOSING
+        mine = Payment.filter(id=payment.id, due_at=payment.due_at)
+        await mine.update(due_at=again, looks=payment.looks + 1)
 
     async def _event(self, event: Event) -> None:
         """Run one event, unless an earlier one of the same order is still to be run."""

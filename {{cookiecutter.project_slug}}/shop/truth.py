@@ -30,7 +30,10 @@ class Truth:
             trade = await self._channels[payment.channel].query(payment)
         except NoSuchTrade:
             await payment.refresh_from_db()  # it may have been sent again while we asked
-            if self._clock.now() >= (payment.sent_at or payment.created_at) + FORGOTTEN:
+            if (
+                payment.state in ("NEW", "OPEN")
+                and self._clock.now() >= (payment.sent_at or payment.created_at) + FORGOTTEN
+            ):
                 await self._ledger.close_payment(payment, f"{cause}: WeChat never got it")
         except ChannelError as error:
             log.warning("query failed", number=payment.out_trade_no, why=str(error), cause=cause)

@@ -1,0 +1,37 @@
+"""`python -m tests.chaos --seed 7 --orders 2000 --kills 200 [--database URL] [--instances 2]`."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from shop import database
+from tests.chaos.storm import say, storm
+from tests.chaos.town import Town
+
+
+def main() -> int:
+    """Let a storm happen; exit 1 and tell the seed when the books are wrong afterwards."""
+    options = argparse.ArgumentParser(prog="python -m tests.chaos")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--orders", type=int, default=2000)
+    options.add_argument("--kills", type=int, default=200)
+    options.add_argument("--instances", type=int, default=1)
+    options.add_argument("--database", default="", help="an empty one; a new SQLite file without")
+    args = options.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    url = args.database or f"sqlite://{folder}/shop.db"
+    asyncio.run(database.migrate(url))
+    town = Town(folder, url, args.instances)
+    wrong = asyncio.run(storm(town, seed=args.seed, orders=args.orders, kills=args.kills))
+    for line in wrong[:50]:
+        say(line)
+    print(
+        f"seed {args.seed}: {args.orders} orders, {town.kills} kills, {len(wrong)} wrong; {folder}"
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Start shops quickly: a process that has imported everything forks one for each line it reads.
+
+A line is a JSON object {port, point, log, events, generation}; the answer is the child's pid.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import shop.__main__ as command
+from shop import catalogue, on_paid, ordering, work
+from shop.web import server
+from tests.chaos.points import arm
+
+
+def main() -> None:
+    """Fork a shop for each line of standard input."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            live(**json.loads(line))
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+
+
+def live(port: int, point: str, log: str, events: str, generation: int) -> None:
+    """Be a shop until killed: events leave a line in a file, each generation renames the goods."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    keep_events(Path(events))
+    rename_products(generation)
+    sweep_often()
+    if point:
+        arm(point)
+    sys.argv = ["shop", "serve", "--port", str(port)]
+    os._exit(command.main())
+
+
+def keep_events(file: Path) -> None:
+    """Let the owner's functions write the event's id down."""
+
+    async def told(*args: Any) -> None:
+        with file.open("a") as lines:
+            lines.write(f"{args[-1]}\n")
+
+    on_paid.on_paid = on_paid.on_closed = on_paid.on_refunded = told  # type: ignore[assignment]
+
+
+def rename_products(generation: int) -> None:
+    """Sell under another name, as after a redeploy: a repeat must not notice."""
+    inside = catalogue.products
+
+    async def products() -> Any:
+        return {
+            sku: replace(product, name=f"{product.name} v{generation}")
+            for sku, product in (await inside()).items()
+        }
+
+    ordering.products = products  # type: ignore[assignment]
+
+
+def sweep_often() -> None:
+    """Sweep every tenth of a second: virtual time runs fast here."""
+    inside = work.forever
+
+    async def forever(step: Any, *, pause: float) -> None:
+        await asyncio.sleep(0)
+        await inside(step, pause=pause / 10)
+
+    server.forever = forever
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""A sandbox, a database, and shops that can be killed: each a process of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from shop.settings import ROOT
+from tests.shop.conftest import settings
+
+PATIENCE = 20
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass
+class Instance:
+    """One shop: its address stays, its process comes and goes."""
+
+    port: int
+    pid: int = 0
+    lives: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def alive(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return bool(self.pid)
+
+    def kill(self) -> bool:
+        """Kill it without warning; tell whether it was alive."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+            return True
+        return False
+
+
+@dataclass
+class Town:
+    """Everything that runs; `database_url` is migrated already."""
+
+    folder: Path
+    database_url: str
+    instances: int = 1
+    shops: list[Instance] = field(default_factory=list)
+    kills: int = 0
+
+    async def __aenter__(self) -> "Town":
+        port = free_port()
+        self._sandbox = self._start_sandbox(port)
+        self.sandbox = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20
+        )
+        await self._answers(self.sandbox, "/healthz")
+        self.known = (await self.sandbox.get("/_sandbox/credentials")).json()
+        self.shops = [Instance(free_port()) for _ in range(self.instances)]
+        self._nurseries = [self._nursery(shop) for shop in self.shops]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for nursery in self._nurseries:
+            nursery.kill()
+        for shop in self.shops:
+            shop.kill()
+        self._sandbox.kill()
+        await self.sandbox.aclose()
+        for process in (*self._nurseries, self._sandbox):
+            process.wait()
+
+    def environment(self, shop: Instance) -> dict[str, str]:
+        """Return the settings of one instance; notifications come back to its own address."""
+        url = str(self.sandbox.base_url).rstrip("/")
+        return {**os.environ, **settings(self.known, url, shop.url, self.database_url)}
+
+    async def start(self, shop: Instance, point: str = "") -> None:
+        """Start an instance and wait until it answers, or has died at its point already."""
+        nursery = self._nurseries[self.shops.index(shop)]
+        shop.lives += 1
+        log, events = str(self.folder / "shop.log"), str(self.folder / "events")
+        order = {"port": shop.port, "point": point, "log": log, "events": events}
+        assert nursery.stdin
+        assert nursery.stdout
+        nursery.stdin.write(json.dumps({**order, "generation": shop.lives}) + "\n")
+        nursery.stdin.flush()
+        shop.pid = int(await asyncio.to_thread(nursery.stdout.readline))
+        async with httpx.AsyncClient(base_url=shop.url, trust_env=False) as http:
+            await self._answers(http, "/readyz", shop)
+
+    async def control(self, name: str, **body: Any) -> dict[str, Any]:
+        """Turn a control of the sandbox."""
+        answer = await self.sandbox.post(f"/_sandbox/{name}", json=body)
+        assert answer.status_code == 200, answer.text
+        said: dict[str, Any] = answer.json()
+        return said
+
+    def events(self) -> list[str]:
+        """Return the ids of the events that the owner's functions were told, in order."""
+        file = self.folder / "events"
+        return file.read_text().split() if file.exists() else []
+
+    def _start_sandbox(self, port: int) -> subprocess.Popen[bytes]:
+        env = {**os.environ, "SANDBOX_VAR": str(self.folder)}
+        with (self.folder / "sandbox.log").open("ab") as log:
+            command = [sys.executable, "-m", "sandbox", "--port", str(port)]
+            return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+
+    def _nursery(self, shop: Instance) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.nursery"],
+            cwd=ROOT,
+            env=self.environment(shop),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    async def _answers(
+        self, http: httpx.AsyncClient, path: str, shop: Instance | None = None
+    ) -> None:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            with suppress(httpx.HTTPError):
+                if (await http.get(path)).status_code == 200:
+                    return
+            if shop and not shop.alive:
+                return
+            await asyncio.sleep(0.02)
+        raise TimeoutError(f"{http.base_url}{path} does not answer: see {self.folder}")
