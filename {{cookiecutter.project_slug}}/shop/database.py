@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tortoise import Tortoise
+from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection
 from tortoise.exceptions import OperationalError
 from tortoise.migrations.executor import MigrationExecutor
@@ -21,8 +22,12 @@ from shop.work import transaction
 
 #: wait for another process instead of failing; a commit survives a power cut
 PRAGMAS = {"busy_timeout": "10000", "synchronous": "FULL"}
-#: a second look inside a transaction sees what others committed, as on PostgreSQL
-MYSQL = {"init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"}
+#: as on PostgreSQL: a second look inside a transaction sees what others committed, and an UPDATE
+#: counts the rows that it found (CLIENT_FOUND_ROWS), not only those that it changed
+MYSQL = {
+    "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "client_flag": 2,
+}
 #: to MySQL's default collation oAb and oaB are one openid
 BY_BYTES = "utf8mb4 COLLATE utf8mb4_bin"
 DEFAULT_URL = "sqlite://var/shop.db"
@@ -42,14 +47,16 @@ def config(url: str) -> dict[str, Any]:
     }
 
 
-def with_defaults(url: str) -> str:
+def with_defaults(url: str) -> str | dict[str, Any]:
     """Add what SQLite and MySQL need, where the URL does not say otherwise."""
     parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
     if parts.scheme == "sqlite":
+        query = dict(parse_qsl(parts.query))
         return f"sqlite://{sqlite_path(url)}?{urlencode({**PRAGMAS, **query})}"
     if parts.scheme == "mysql":
-        return urlunsplit(parts._replace(query=urlencode({**MYSQL, **query}, quote_via=quote)))
+        expanded: dict[str, Any] = expand_db_url(url)
+        expanded["credentials"] = {**MYSQL, **expanded["credentials"]}
+        return expanded
     return url
 
 

@@ -22,15 +22,25 @@ def main() -> int:
     args = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     url = args.database or f"sqlite://{folder}/shop.db"
-    asyncio.run(database.migrate(url))
     town = Town(folder, url, args.instances)
-    wrong = asyncio.run(storm(town, seed=args.seed, orders=args.orders, kills=args.kills))
+    wrong = asyncio.run(happen(town, args.seed, args.orders, args.kills))
     for line in wrong[:50]:
         say(line)
     print(
         f"seed {args.seed}: {args.orders} orders, {town.kills} kills, {len(wrong)} wrong; {folder}"
     )
     return 1 if wrong else 0
+
+
+async def happen(town: Town, seed: int, orders: int, kills: int) -> list[str]:
+    """Migrate, open everything, let the storm happen, close everything."""
+    await database.migrate(town.database_url)
+    async with town:
+        await database.connect(town.database_url)
+        try:
+            return await storm(town, seed=seed, orders=orders, kills=kills)
+        finally:
+            await database.close()
 
 
 if __name__ == "__main__":

@@ -41,16 +41,18 @@ class Instance:
 
     @property
     def alive(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return bool(self.pid)
+        return self._signal(0)
 
-    def kill(self) -> bool:
-        """Kill it without warning; tell whether it was alive."""
+    def kill(self) -> None:
+        """Kill it without warning."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal; tell whether there is a process. Never to 0: that is our own group."""
+        if not self.pid:
+            return False
         with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
             return True
         return False
 
@@ -85,7 +87,7 @@ class Town:
         self._sandbox.kill()
         await self.sandbox.aclose()
         for process in (*self._nurseries, self._sandbox):
-            process.wait()
+            process.communicate()  # and close its pipes
 
     def environment(self, shop: Instance) -> dict[str, str]:
         """Return the settings of one instance; notifications come back to its own address."""

@@ -1,0 +1,92 @@
+"""Killed by SIGKILL at every named point: started again, the shop ends in the truth."""
+
+import asyncio
+import random
+
+import httpx
+import pytest
+
+from shop.models import Order, Refund
+from tests.chaos.buyers import ADMIN, Buyer
+from tests.chaos.points import POINTS
+from tests.chaos.storm import judge, quiet
+from tests.chaos.town import Instance, Town
+
+LIFE = 46  # minutes: an order's thirty, and the bound
+FEW = ("prepay.sent", "record.in_the_transaction", "refund.sent")
+ALL = [
+    pytest.param("sqlite", point, marks=[] if point in FEW else pytest.mark.chaos)
+    for point in POINTS
+]
+
+
+class Story(Buyer):
+    """Somebody who does everything in which a shop can die."""
+
+    async def live(self) -> None:
+        """Leave an order, pay one too late, pay one and get two refunds."""
+        await self._login()
+        await self._start((await self._order())["order_no"])
+        self.n += 1
+        await self._pay_late((await self._order())["order_no"])
+        self.n += 1
+        order_no = (await self._order())["order_no"]
+        if invoke := await self._start(order_no):
+            await self._pay(invoke)
+        await self._refund(order_no)
+
+    async def _pay_late(self, order_no: str) -> None:
+        invoke = await self._start(order_no)
+        await self._call("POST", f"/api/orders/{order_no}/cancel", {})
+        if invoke:
+            await self._pay(invoke, force=True)
+
+    async def _refund(self, order_no: str) -> None:
+        path, order = f"/api/admin/orders/{order_no}/refunds", {"state": ""}
+        while order["state"] != "PAID":
+            await self.town.control("clock", advance_seconds=4)
+            order = (await self._call("GET", f"/api/orders/{order_no}?refresh=1")).json()
+        body, key = {"refund_fen": 1, "reason": "r"}, {"Idempotency-Key": "a", **ADMIN}
+        await self._call("POST", path, body, key)
+        number = order["payments"][-1]["out_trade_no"]  # type: ignore[index]
+        await self.town.control("refund", out_trade_no=number, refund=2)
+
+
+async def keep_alive(town: Town, shop: Instance, deaths: list[str]) -> None:
+    """Start an instance again whenever it is dead."""
+    while True:
+        if not shop.alive:
+            deaths.append(shop.url)
+            await town.start(shop)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("town", "point"),
+    ALL + [(kind, point) for kind in ("postgres", "mysql") for point in FEW],
+    indirect=["town"],
+)
+async def test_killed_at_a_named_point_the_shop_ends_in_the_truth(town: Town, point: str) -> None:
+    deaths: list[str] = []
+    for shop in town.shops:
+        shop.kill()
+        await asyncio.sleep(0.01)
+        await town.start(shop, point)
+    keepers = [asyncio.create_task(keep_alive(town, shop, deaths)) for shop in town.shops]
+    orders, refunds = await Order.all().count(), await Refund.filter(state="SUCCESS").count()
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            person = Story(town, http, random.Random(1), orders, skus=("longjing",))
+            await asyncio.wait_for(person.live(), 60)
+        for _ in range(LIFE // 5):
+            await town.control("clock", advance_seconds=300)
+            await asyncio.sleep(0.15)
+        await quiet(seconds=20)
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+    assert await judge(town) == []
+    assert deaths, "nobody passed this point"
+    assert await Order.all().count() == orders + 3
+    made = await Refund.filter(state="SUCCESS").count() - refunds
+    assert made == 3  # the surplus, the operator's, the platform's
