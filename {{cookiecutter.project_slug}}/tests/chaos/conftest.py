@@ -8,7 +8,7 @@ import pytest
 
 from shop import database
 from tests.chaos.town import Town
-from tests.shop.conftest import servers  # noqa: F401  a fixture
+from tests.shop.conftest import keys, servers  # noqa: F401  fixtures
 from tests.shop.databases import Server, Servers
 
 INSTANCES = {"sqlite": 1, "postgres": 2, "mysql": 2}

@@ -1,0 +1,251 @@
+"""Random walks: notify, query, close, pay, refund, clock, faults in any order; the books stay right."""
+
+import asyncio
+import itertools
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, settings, stateful
+from hypothesis import strategies as st
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+
+from sandbox.keys import Keys
+from shop import database, models, moves, on_paid
+from shop.app import build
+from shop.models import Payment, Transition
+from shop.settings import Env
+from shop.web.server import create_app
+from tests.chaos.storm import judge, tell_of_platform_refunds, unfinished
+from tests.sandbox.kit import sandbox_server, serve
+from tests.shop import conftest
+from tests.shop.conftest import BuyerClient, Stage, is_table
+from tests.shop.databases import Server
+
+ADMIN = {"Authorization": f"Bearer {conftest.ADMIN_TOKEN}"}
+NEXT = {"order": moves.ORDER, "payment": moves.PAYMENT, "refund": moves.REFUND}
+FAULTS = ["500", "429", "202", "reset_before", "reset_after", "signtest", "wrong_key"]
+CALLS = ["prepay", "query", "close", "refund", "refund_query"]
+which = st.integers(0, 3)
+_names = itertools.count(1)
+
+
+class Books:
+    """A shop and its sandbox in this process, as storm.judge looks at them."""
+
+    def __init__(self, url: str, keys: Keys) -> None:
+        self.url, self.keys, self.told = url, keys, list[str]()
+
+    async def open(self) -> None:
+        self.stack = AsyncExitStack()
+        EXECUTOR_CACHE.clear()
+        sandbox_url = await self.stack.enter_async_context(sandbox_server(self.keys))
+        self.sandbox = httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=20)
+        await self.stack.enter_async_context(self.sandbox)
+        known = (await self.sandbox.get("/_sandbox/credentials")).json()
+        listener = socket.create_server(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        shop = build(Env(conftest.settings(known, sandbox_url, origin, self.url)))
+        server = create_app(shop, sweep=False, name=f"walk-{next(_names)}")
+        server.config.update(LEAVE_SECONDS=0, TOUCHUP=False)
+        await self.stack.enter_async_context(serve(server, listener))
+        http = httpx.AsyncClient(base_url=origin, trust_env=False, timeout=30)
+        await self.stack.enter_async_context(http)
+        self.stage = Stage(shop, http, self.sandbox, known)
+        self.buyer: BuyerClient = await self.stage.buyer()
+
+    def events(self) -> list[str]:
+        return self.told
+
+
+class Walk(stateful.RuleBasedStateMachine):
+    """One walk; the test says where fresh databases come from."""
+
+    fresh: Callable[[], str]
+    keys: Keys
+
+    def __init__(self) -> None:
+        super().__init__()
+        url = type(self).fresh()
+        self.runner = asyncio.Runner()
+        self.books = Books(url, self.keys)
+        self.run(self.books.open())
+        self.orders: list[str] = []
+        self.invokes: list[dict[str, Any]] = []
+
+        async def told(*args: Any) -> None:
+            self.books.told.append(args[-1])
+
+        self.patch = pytest.MonkeyPatch()
+        for name in ("on_paid", "on_closed", "on_refunded"):
+            self.patch.setattr(on_paid, name, told)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    @property
+    def stage(self) -> Stage:
+        return self.books.stage
+
+    @stateful.precondition(lambda self: len(self.orders) < 3)
+    @stateful.rule()
+    def order(self) -> None:
+        self.orders.append(self.run(self.books.buyer.order())["order_no"])
+
+    @stateful.precondition(lambda self: self.orders)
+    @stateful.rule(n=which)
+    def start(self, n: int) -> None:
+        answer = self.run(self.books.buyer.start(self.orders[n % len(self.orders)]))
+        if answer.status_code in (200, 201):
+            self.invokes.append(answer.json()["invoke"])
+
+    @stateful.precondition(lambda self: self.invokes)
+    @stateful.rule(
+        n=which, how=st.sampled_from(["ok", "ok", "typing", "cancel"]), force=st.booleans()
+    )
+    def pay(self, n: int, how: str, force: bool) -> None:
+        more = {"force": True} if force and how == "ok" and not self._paid(n) else {}
+        self.run(self.books.buyer.pay(self.invokes[n % len(self.invokes)], outcome=how, **more))
+
+    def _paid(self, n: int) -> bool:
+        """Force pays late, never one number twice: that is an alarm for a person."""
+        prepay_id = self.invokes[n % len(self.invokes)]["package"].removeprefix("prepay_id=")
+        rows = self.run(self.books.sandbox.get("/_sandbox/orders")).json()["orders"]
+        paid = {row["out_trade_no"] for row in rows if row["transaction_id"]}
+        known = {p.prepay.get("prepay_id"): p.out_trade_no for p in self.run(_all(Payment))}
+        return known.get(prepay_id) is None or known[prepay_id] in paid
+
+    @stateful.precondition(lambda self: self.orders)
+    @stateful.rule(n=which)
+    def cancel(self, n: int) -> None:
+        path = f"/api/orders/{self.orders[n % len(self.orders)]}/cancel"
+        self.run(self.books.buyer.post(path))
+
+    @stateful.precondition(lambda self: self.invokes)
+    @stateful.rule(n=which, fen=st.sampled_from([1, 100, 9_800, 9_900]))
+    def refund(self, n: int, fen: int) -> None:
+        path = f"/api/admin/orders/{self.orders[n % len(self.orders)]}/refunds"
+        key = {"Idempotency-Key": secrets.token_hex(4)}
+        body = {"refund_fen": fen, "reason": "walk"}
+        self.run(self.stage.http.post(path, json=body, headers=ADMIN | key))
+
+    @stateful.precondition(lambda self: self.invokes)
+    @stateful.rule(n=which, platform=st.booleans())
+    def payment(self, n: int, platform: bool) -> None:
+        """Query one, notify of it again, or refund a part of it in the merchant platform."""
+        numbers = [p.out_trade_no for p in self.run(_all(Payment))]
+        if numbers:
+            number = numbers[n % len(numbers)]
+            path = f"/api/admin/payments/{number}/query"
+            self.run(self.stage.http.post(path, json={}, headers=ADMIN))
+            name, more = ("refund", {"refund": 200}) if platform else ("notify", {})
+            self.run(
+                self.books.sandbox.post(f"/_sandbox/{name}", json={"out_trade_no": number} | more)
+            )
+
+    @stateful.rule(seconds=st.sampled_from([1, 5, 61, 301, 1_800]))
+    def clock(self, seconds: int) -> None:
+        self.run(self.stage.advance(seconds))
+
+    @stateful.rule(twice=st.booleans())
+    def sweep(self, twice: bool) -> None:
+        """Sweep, or let two instances sweep at once."""
+        self.run(_together(*[self.stage.shop.sweep.once() for _ in range(1 + twice)]))
+
+    @stateful.rule(
+        call=st.sampled_from(CALLS), fault=st.sampled_from(FAULTS), drop=st.booleans(),
+        times=st.integers(1, 3),
+    )  # fmt: skip
+    def fault(self, call: str, fault: str, drop: bool, times: int) -> None:
+        menu = {"answers": {call: fault}, "notifications": "drop" if drop else "send"}
+        self.run(self.stage.control("faults", **menu, times=times))
+
+    @stateful.invariant()
+    def every_move_is_in_the_table(self) -> None:
+        for row in self.run(_all(Transition)):
+            assert row.after in NEXT[row.subject][row.before]
+
+    @stateful.invariant()
+    def no_more_is_reserved_than_was_paid_and_one_payment_is_live(self) -> None:
+        live: list[int] = []
+        for payment in self.run(_all(Payment)):
+            assert 0 <= payment.refunded_fen <= payment.reserved_fen <= payment.total_fen
+            live += [payment.order_id] if payment.state in ("NEW", "OPEN", "HELD") else []
+        assert len(live) == len(set(live))
+
+    def teardown(self) -> None:
+        try:
+            self.run(self._end())
+        finally:
+            self.patch.undo()
+            self.run(self.books.stack.aclose())
+            self.runner.close()
+
+    async def _end(self) -> None:
+        """Let all faults end and the time pass in which everything must; then judge."""
+        await self.stage.control("faults")
+        for invoke in self.invokes:  # nobody types a password for ever
+            await self.books.buyer.pay(invoke, outcome="cancel")
+        await tell_of_platform_refunds(self.books)  # type: ignore[arg-type]
+        for _ in range(24):
+            await self.stage.advance(150)
+            await self.stage.shop.work.drain(seconds=5)
+            await self.stage.shop.sweep.once()
+        for _ in range(40):
+            if not await unfinished():
+                break
+            await self.stage.advance(30)
+            await self.stage.shop.sweep.once()
+        assert await judge(self.books) == []  # type: ignore[arg-type]
+
+
+async def _all(table: Any) -> Any:
+    return await table.all()
+
+
+async def _together(*work: Coroutine[Any, Any, Any]) -> None:
+    await asyncio.gather(*work)
+
+
+@contextmanager
+def fresh_databases(kind: str, folder: Path) -> Iterator[Callable[[], str]]:
+    """Give a function that gives the URL of a migrated database without rows."""
+    if kind == "sqlite":
+        asyncio.run(database.migrate(f"sqlite://{folder}/empty.db"))
+        yield lambda: f"sqlite://{shutil.copy(folder / 'empty.db', folder / 'shop.db')}"
+        return
+    server = Server(kind)
+    asyncio.run(server.run(f"CREATE DATABASE {server.database}"))
+    asyncio.run(database.migrate(server.database_url))
+    tables = [model._meta.db_table for model in vars(models).values() if is_table(model)]
+
+    def emptied() -> str:
+        asyncio.run(server.empty(tables))
+        return server.database_url
+
+    yield emptied
+    asyncio.run(server.run(f"DROP DATABASE {server.database}"))
+
+
+@pytest.mark.parametrize(("kind", "walks"), [("sqlite", 12), ("postgres", 4)])
+def test_no_walk_makes_the_books_wrong(kind: str, walks: int, keys: Keys, tmp_path: Path) -> None:
+    walks *= int(os.environ.get("SHOP_TEST_WALKS", "1"))
+    with fresh_databases(kind, tmp_path) as fresh:
+        Walk.fresh, Walk.keys = staticmethod(fresh), keys
+        stateful.run_state_machine_as_test(
+            Walk,
+            settings=settings(
+                max_examples=walks,
+                stateful_step_count=25,
+                deadline=None,
+                phases=(Phase.generate,),  # to shrink takes longer than to read the walk
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
