@@ -16,6 +16,7 @@ from shop.clock import Clock
 from shop.inbox import Inbox
 from shop.ledger import Ledger
 from shop.login import Login
+from shop.metrics import Metrics
 from shop.ordering import Ordering
 from shop.refund_ledger import RefundLedger
 from shop.refunds import Refunds
@@ -46,6 +47,7 @@ class Shop:
     login: Login
     sessions: Sessions
     sweep: Sweep
+    metrics: Metrics
     leaving: bool = False
 
     async def start(self) -> None:
@@ -80,7 +82,7 @@ def build(env: Env) -> Shop:
         transport=AiohttpTransport(trust_env=False, limits=httpx.Limits(max_connections=200)),
         trust_env=False,
         timeout=httpx.Timeout(10, connect=5),
-        event_hooks={"response": [clock.follow]} if found.sandbox_url else {},
+        event_hooks={"response": [clock.compare, *[clock.follow] * bool(found.sandbox_url)]},
     )
     ways = channels.load(channels.Parts(env, found, http))
     env.check()
@@ -103,4 +105,5 @@ def build(env: Env) -> Shop:
         login=Login(found, http, clock),
         sessions=Sessions(found.secret_key, secure=found.secure),
         sweep=Sweep(inbox, ledger, truth, refunds, clock),
+        metrics=Metrics(clock),
     )

@@ -13,6 +13,7 @@ class Clock:
 
     def __init__(self, offset_seconds: float = 0) -> None:
         self.offset_seconds = offset_seconds
+        self.skew_seconds = 0.0  # WeChat's clock minus ours, by its last signed answer
 
     def now(self) -> datetime:
         """Return the aware UTC time that lifetimes, expiry and schedules are measured by."""
@@ -22,6 +23,12 @@ class Clock:
     def real() -> float:
         """Return Unix seconds of the real clock."""
         return time.time()
+
+    async def compare(self, answer: httpx.Response) -> None:
+        """Note how far WeChat's clock is ahead (an httpx hook); it refuses 300 seconds."""
+        timestamp = answer.headers.get("Wechatpay-Timestamp", "")
+        if timestamp.isdecimal() and len(timestamp) < 12:
+            self.skew_seconds = int(timestamp) - self.real()
 
     async def follow(self, answer: httpx.Response) -> None:
         """Take over the offset that every answer of the sandbox carries (an httpx hook)."""

@@ -1,18 +1,20 @@
-"""Is the process alive, and can it take money?"""
+"""Is the process alive, can it take money, and how is it doing?"""
 
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from sanic import HTTPResponse, Request, Sanic
 from sanic.response import json as answer
 
 from shop import database, log
+from shop.web.api import identify
 
 if TYPE_CHECKING:
     from shop.app import Shop
 
 
 def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
-    """Add /healthz and /readyz."""
+    """Add /healthz, /readyz and, behind the admin token, /metrics."""
 
     async def healthz(_: Request) -> HTTPResponse:
         return answer({"ok": True})
@@ -28,5 +30,11 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
         said = {"ready": ready, "database": "ok", "migrations": unapplied or "ok", "keys": keys}
         return answer(said, 200 if ready else 503)
 
+    async def metrics(request: Request) -> HTTPResponse:
+        await identify("admin", request, shop)
+        text = await shop.work.run(shop.metrics.scrape(), seconds=10)
+        return HTTPResponse(text, content_type=CONTENT_TYPE_LATEST)
+
+    app.add_route(metrics, "/metrics")
     app.add_route(healthz, "/healthz")
     app.add_route(readyz, "/readyz")

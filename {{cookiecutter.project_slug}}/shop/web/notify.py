@@ -38,10 +38,13 @@ def _serve(
             verdict = await shop.work.run(unit, seconds=SECONDS)
         except NotProved as error:
             log.warning("notification not proved", reason=error.code, why=str(error))
+            shop.metrics.notified("NOT_PROVED", error.code)
             return _failed(channel, 401, error.code)
         except Exception as error:
             log.failure("notification not recorded", error)
+            shop.metrics.notified("FAILED")
             return _failed(channel, 500, "try again")
+        shop.metrics.notified(verdict.outcome)
         log.info("notification", kind=kind, outcome=verdict.outcome, reason=verdict.reason)
         if verdict.outcome not in DONE:
             return _failed(channel, 500, verdict.outcome)

@@ -23,6 +23,7 @@ PAGES = {  # what is no JSON call: the status of success, and what it is for
     "/oauth/callback": (302, "End it with the session cookie, and go on to `return_to`."),
     "/healthz": (200, "The process is alive."),
     "/readyz": (200, "Database, migrations and keys are ready for money; otherwise 503."),
+    "/metrics": (200, "Prometheus metrics, for the admin token."),
     "/MP_verify_{token}.txt": (200, "The file that WeChat's console asks for, from pages/."),
 }
 QUERY = {

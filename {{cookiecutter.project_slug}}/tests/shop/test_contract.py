@@ -40,6 +40,7 @@ PAGES = {
     "POST /notify/wechat/refund",
     "GET /healthz",
     "GET /readyz",
+    "GET /metrics",
     "GET /MP_verify_{token}.txt",
 }
 ORDER = {
