@@ -11,8 +11,8 @@ STYLE := --no-cache --config '$(SHOP)/pyproject.toml' hooks tests
 demo: .venv/.run
 	@cd build/my-shop && exec ../../$(PY) -m shop demo $(ARGS)
 test: .venv/.dev
-	cd build/my-shop && ../../$(PY) -m pytest $(ARGS)
-	$(PY) -m pytest tests $(ARGS)
+	cd build/my-shop && ../../$(PY) -m pytest -n auto $(ARGS)
+	$(PY) -m pytest tests -n auto $(ARGS)
 check: .venv/.dev
 	$(PY) -m ruff check --no-cache '$(SHOP)' && $(PY) -m ruff check $(STYLE)
 	$(PY) -m ruff format --check --no-cache '$(SHOP)' && $(PY) -m ruff format --check $(STYLE)

@@ -56,7 +56,7 @@ def test_every_combination_collects_its_tests(shops: dict[str, Path], frontends:
 
 def test_a_shop_without_pages_passes_its_whole_suite(bake: Bake) -> None:
     shop = bake(frontends="none", project_name="茶 'n' \"Tea\" \\")
-    shown = python("pytest", "-q", "-p", "no:cacheprovider", cwd=shop)
+    shown = python("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", cwd=shop)
     sys.stdout.write(shown[-2000:])
 
 

@@ -58,12 +58,16 @@ class RefundLedger:
 
         Raises IntegrityError when the number or the idempotency key is taken.
         """
-        fen, ours = refund.refund_fen, not refund.out_refund_no
+        fen = 0 if refund.state == "CLOSED" else refund.refund_fen  # made elsewhere, and failed
+        ours = not refund.out_refund_no
         room = Payment.filter(id=payment.id, state="PAID", reserved_fen__lte=F("total_fen") - fen)
         if ours:
             room = room.filter(refunds_made__lt=MOST)
         async with transaction():
-            taken = {"reserved_fen": F("reserved_fen") + fen, "refunds_made": F("refunds_made") + 1}
+            taken: dict[str, Any] = {
+                "reserved_fen": F("reserved_fen") + fen,
+                "refunds_made": F("refunds_made") + 1,
+            }
             if not ours:  # WeChat counts it when it spaces refunds
                 taken["refund_sent_at"] = refund.created_at
             if not await room.update(**taken):

@@ -195,7 +195,8 @@ class Refunds:
     async def _adopt(self, payment: Payment, trade: ch.RefundTrade) -> Refund | None:
         """Write down what was refunded in the merchant platform; None when it does not fit."""
         now = self.clock.now()
-        values = {"out_refund_no": trade.out_refund_no, "state": "PROCESSING", "reason": ""}
+        state = "CLOSED" if trade.state == "CLOSED" else "PROCESSING"
+        values = {"out_refund_no": trade.out_refund_no, "state": state, "reason": ""}
         dates = {"created_at": now, "due_at": now + LEASE}
         origin = {"origin": "merchant_platform"}
         refund = new_refund(payment, trade.refund_fen, **values, **dates, **origin)

@@ -235,6 +235,27 @@ async def test_rule_10_a_refund_made_in_the_merchant_platform_is_in_the_books(st
     assert (too_much.status_code, too_much.json()["code"]) == (409, "REFUND_EXCEEDS")
 
 
+async def test_rule_10_a_failed_refund_of_the_platform_needs_no_room(stage: Stage) -> None:
+    _, order_no, number = await bought(stage)
+    await stage.control("faults", refunds="closed", notifications="drop")
+    made = await stage.control("refund", out_trade_no=number, refund=700)
+    await stage.advance(61)
+    await stage.control("faults")
+    await give_back(stage, order_no, PRICE)
+    await stage.control("notify", out_refund_no=made["out_refund_no"])
+    await until(lambda: Refund.exists(origin="merchant_platform", state="CLOSED"))
+    await sweep_until_done(stage)
+    assert await at_sandbox(stage, number) == [(700, "CLOSED"), (PRICE, "SUCCESS")]
+    assert (await Payment.get()).reserved_fen == PRICE
+
+
+async def sweep_until_done(stage: Stage) -> None:
+    """Sweep until no refund is under way."""
+    while await Refund.exists(state__in=("PENDING", "PROCESSING")):
+        await stage.advance(30)
+        await stage.shop.sweep.once()
+
+
 async def test_rule_10_a_refund_notification_that_overtakes_the_payments_asks_about_that_first(
     stage: Stage,
 ) -> None:
