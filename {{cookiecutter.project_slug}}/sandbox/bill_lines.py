@@ -6,9 +6,12 @@ purpose is right in itself: its summary and its hash fit.
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
+from functools import cache, lru_cache
+from operator import itemgetter
 
 from .clock import BEIJING
+from .refunds import refund_object
 from .world import Order, Refund, Transaction, World
 
 
@@ -40,6 +43,17 @@ FLOW = _names(
     "资金变更提交申请人,备注,业务凭证号"
 )
 Row = dict[str, str]
+NONE = dict.fromkeys([*ALL, "退款申请时间", "退款成功时间"], "") | {
+    **dict.fromkeys(("应结订单金额", "代金券金额", "订单金额"), "0.00"),
+    **dict.fromkeys(("退款金额", "充值券退款金额", "申请退款金额"), "0.00"),
+    **dict.fromkeys(("特约商户号", "微信退款单号", "商户退款单号"), "0"),
+    "交易类型": "JSAPI",
+    "付款银行": "OTHERS",
+    "货币种类": "CNY",
+    "手续费": "0.00000",
+    "费率": "0.00%",
+}
+REFUNDED = {"交易状态": "REFUND", "退款类型": "ORIGINAL", "退款状态": "PROCESSING"}
 
 
 def trade_bill(world: World, day: date, kind: str) -> bytes:
@@ -50,12 +64,14 @@ def trade_bill(world: World, day: date, kind: str) -> bytes:
         back = [refund for refund in order.refunds if _on(refund.accepted_at, day)]
         payments += [_payment(order, paid) for paid in taken]
         refunds += [_refund(order, refund) for refund in back]
+    for found in (payments, refunds):
+        found.sort(key=itemgetter("交易时间"))
     _falsify(world.faults.menu["bill"], payments, refunds)
     rows = (payments if kind != "REFUND" else []) + (refunds if kind != "SUCCESS" else [])
     summary = {"总交易单数": f"{len(rows)}.0"}
     for total, column in SUMS.items():
         summary[total] = yuan(sum(fen(row[column]) for row in rows))
-    rows.sort(key=lambda row: row["交易时间"])
+    rows.sort(key=itemgetter("交易时间"))
     return _write(COLUMNS[kind], rows, summary) if rows else b""
 
 
@@ -65,7 +81,7 @@ def fund_flow(world: World, day: date) -> bytes:
     balance, income, spent, rows = 0, [0], [0], []
     for moment, number, change in found:
         balance += change
-        if _on(moment, day):
+        if change and _on(moment, day):
             (income if change > 0 else spent).append(abs(change))
             rows.append(_flow(moment, number, change, balance))
     summary = {
@@ -80,63 +96,46 @@ def fund_flow(world: World, day: date) -> bytes:
 
 def yuan(amount: int) -> str:
     """Write fen as yuan."""
-    return f"{'-' if amount < 0 else ''}{abs(amount) // 100}.{abs(amount) % 100:02}"
+    return f"{amount // 100}.{amount % 100:02}"
 
 
+@lru_cache
 def fen(text: str) -> int:
-    """Read yuan with two decimals, or more that are zero, as fen."""
-    whole, _, part = text.partition(".")
-    return int(whole + part[:2])
+    """Read yuan with two decimals as fen."""
+    return int(text.replace(".", ""))
+
+
+@cache
+def _start(day: date) -> float:
+    return datetime.combine(day, time(), BEIJING).timestamp()
 
 
 def _on(moment: float, day: date) -> bool:
-    return datetime.fromtimestamp(moment, BEIJING).date() == day
+    return 0 <= moment - _start(day) < 24 * 3600
 
 
 def _time(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, BEIJING):%Y-%m-%d %H:%M:%S}"
+    return datetime.fromtimestamp(int(moment), BEIJING).isoformat(" ")[:19]
 
 
 def _order_columns(order: Order, transaction_id: str) -> Row:
-    row = dict.fromkeys([*ALL, "退款申请时间", "退款成功时间"], "")
-    amounts = (
-        "应结订单金额",
-        "代金券金额",
-        "退款金额",
-        "充值券退款金额",
-        "订单金额",
-        "申请退款金额",
-    )
-    scene = order.body.get("scene_info", {})
-    return (
-        row
-        | dict.fromkeys(amounts, "0.00")
-        | {
-            "公众账号ID": order.body["appid"],
-            "商户号": order.body["mchid"],
-            "特约商户号": "0",
-            "设备号": scene.get("device_id", ""),
-            "微信订单号": transaction_id,
-            "商户订单号": order.out_trade_no,
-            "用户标识": order.openid,
-            "交易类型": "JSAPI",
-            "付款银行": "OTHERS",
-            "货币种类": "CNY",
-            "微信退款单号": "0",
-            "商户退款单号": "0",
-            "商品名称": _plain(order.body["description"]),
-            "商户数据包": _plain(order.body.get("attach", "")),
-            "手续费": "0.00000",
-            "费率": "0.00%",
-        }
-    )
+    return NONE | {
+        "公众账号ID": order.body["appid"],
+        "商户号": order.body["mchid"],
+        "设备号": order.body.get("scene_info", {}).get("device_id", ""),
+        "微信订单号": transaction_id,
+        "商户订单号": order.out_trade_no,
+        "用户标识": order.openid,
+        "商品名称": _plain(order.body["description"]),
+        "商户数据包": _plain(order.body.get("attach", "")),
+    }
 
 
 def _payment(order: Order, paid: Transaction) -> Row:
     return _order_columns(order, paid.transaction_id) | {
         "交易时间": _time(paid.paid_at),
         "交易状态": "SUCCESS",
-        "应结订单金额": yuan(order.total),
+        "应结订单金额": yuan(paid.payer_total),
         "代金券金额": yuan(paid.coupon_fen),
         "订单金额": yuan(order.total),
     }
@@ -144,16 +143,20 @@ def _payment(order: Order, paid: Transaction) -> Row:
 
 def _refund(order: Order, refund: Refund) -> Row:
     return _order_columns(order, refund.transaction_id) | {
+        **REFUNDED,
         "交易时间": _time(refund.accepted_at),
-        "交易状态": "REFUND",
         "微信退款单号": refund.refund_id,
         "商户退款单号": refund.out_refund_no,
-        "退款金额": yuan(refund.refund),
-        "退款类型": "ORIGINAL",
-        "退款状态": "PROCESSING",
+        "退款金额": yuan(_settled(order, refund)),
         "申请退款金额": yuan(refund.refund),
         "退款申请时间": _time(refund.accepted_at),
     }
+
+
+def _settled(order: Order, refund: Refund) -> int:
+    """Return what the merchant pays back: without the share of a coupon that WeChat gave."""
+    said = refund_object(order, refund, refund.accepted_at)
+    return int(said["amount"]["settlement_refund"])
 
 
 def _falsify(fault: str, payments: list[Row], refunds: list[Row]) -> None:
@@ -165,27 +168,37 @@ def _falsify(fault: str, payments: list[Row], refunds: list[Row]) -> None:
             number = payments[0]["商户订单号"][:-4] + "0000"
             payments.append(payments[0] | {"商户订单号": number, "微信订单号": "4" + "0" * 27})
         case "wrong_amount" if payments:
-            wrong = yuan(fen(payments[0]["订单金额"]) + 100)
-            payments[0] |= {"订单金额": wrong, "应结订单金额": wrong}
+            _add(payments[0], ("订单金额", "应结订单金额"), 100)
         case "wrong_state" if payments:
             payments[0]["交易状态"] = "REVOKED"
         case "missing_refund" if refunds:
             del refunds[0]
-        case "extra_refund" if payments:
-            extra = {"交易状态": "REFUND", "商户退款单号": "5" + "0" * 27, "申请退款金额": "0.01"}
-            none = {"订单金额": "0.00", "应结订单金额": "0.00", "代金券金额": "0.00"}
-            refunds.append(payments[0] | none | extra | {"微信退款单号": "5" + "0" * 27})
+        case "extra_refund" if payments or refunds:
+            one, number = (payments or refunds)[0], "5" + "0" * 27
+            numbers = {
+                "微信退款单号": number,
+                "商户退款单号": number,
+                "退款申请时间": one["交易时间"],
+            }
+            zero = dict.fromkeys(("订单金额", "应结订单金额", "代金券金额"), "0.00")
+            amounts = {"退款金额": "0.01", "申请退款金额": "0.01"}
+            refunds.append(one | zero | REFUNDED | numbers | amounts)
         case "wrong_refund_amount" if refunds:
-            refunds[0]["申请退款金额"] = yuan(fen(refunds[0]["申请退款金额"]) + 1)
+            _add(refunds[0], ("申请退款金额", "退款金额"), 1)
+
+
+def _add(row: Row, columns: Iterable[str], more: int) -> None:
+    for name in columns:
+        row[name] = yuan(fen(row[name]) + more)
 
 
 def _movements(orders: Iterable[Order]) -> Iterable[tuple[float, str, int]]:
     for order in orders:
         for paid in order.transactions:
-            yield paid.paid_at, paid.transaction_id, order.total
+            yield paid.paid_at, paid.transaction_id, paid.payer_total
         for refund in order.refunds:
             if refund.outcome != "CLOSED":
-                yield refund.accepted_at, refund.refund_id, -refund.refund
+                yield refund.accepted_at, refund.refund_id, -_settled(order, refund)
 
 
 def _flow(moment: float, number: str, change: int, balance: int) -> Row:
@@ -211,6 +224,6 @@ def _plain(text: str) -> str:
 
 def _write(columns: Sequence[str], rows: Sequence[Row], summary: Row) -> bytes:
     lines = [",".join(columns)]
-    lines += [",".join(f"`{row[name]}" for name in columns) for row in rows]
+    lines += ["`" + ",`".join(itemgetter(*columns)(row)) for row in rows]
     lines += [",".join(summary), ",".join(f"`{value}" for value in summary.values())]
     return b"\xef\xbb\xbf" + "\r\n".join([*lines, ""]).encode()

@@ -25,10 +25,11 @@ ACCOUNTS = ("BASIC", "OPERATION", "FEES")
 
 @dataclass(frozen=True)
 class Bill:
-    """A file that waits to be downloaded, until a virtual Unix second."""
+    """A file that waits to be downloaded, until a virtual Unix second; `cut` half way."""
 
     content: bytes
     expires_at: float
+    cut: bool
 
 
 def apply_trade_bill(world: World, call: Call) -> Answer:
@@ -49,10 +50,8 @@ def download(world: World, call: Call) -> Answer:
     bill = world.bills.get(call.query.get("token", ""))
     if bill is None or world.clock.now() >= bill.expires_at:
         raise RefusalError(400, "INVALID_REQUEST", "下载链接无效或已过期，请重新申请")
-    answer = Answer(200, bill.content, api_headers(), signed=False)
-    answer.headers["Content-Type"] = "application/octet-stream"
-    answer.cut = world.faults.menu["bill"] == "cut"
-    return answer
+    headers = api_headers() | {"Content-Type": "application/octet-stream"}
+    return Answer(200, bill.content, headers, signed=False, cut=bill.cut)
 
 
 def _apply(world: World, call: Call, choice: str, write: Callable[[date], bytes]) -> Answer:
@@ -64,10 +63,10 @@ def _apply(world: World, call: Call, choice: str, write: Callable[[date], bytes]
     if not content:
         raise RefusalError(400, "NO_STATEMENT_EXIST", "请求的账单文件不存在")
     digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-    fault, token = world.faults.menu["bill"], secrets.token_urlsafe(24)
+    fault, token = world.faults.take("bill"), secrets.token_urlsafe(24)
     content = gzip.compress(content) if packed else content
     content = content[: len(content) // 2] if fault == "truncated" else content
-    world.bills[token] = Bill(content, world.clock.now() + LIFETIME)
+    world.bills[token] = Bill(content, world.clock.now() + LIFETIME, fault == "cut")
     return json_answer(
         200,
         {

@@ -79,6 +79,13 @@ class Faults:
             self._count_down()
         return fault
 
+    def take(self, key: str) -> str:
+        """Take the fault for one of `refunds` or one `bill`."""
+        fault = str(self.menu[key])
+        if fault != DEFAULTS[key]:
+            self._count_down()
+        return fault
+
     def _count_down(self) -> None:
         if self.menu["times"] is None:
             return

@@ -93,11 +93,11 @@ def _notify(world: World, order: Order, refund: Refund) -> None:
 def _accept(
     world: World, order: Order, paid: Transaction, number: str, body: dict[str, Any]
 ) -> Refund:
-    if world.faults.menu["refunds"] == "not_enough":
+    outcome = world.faults.take("refunds").upper()
+    if outcome == "NOT_ENOUGH":
         raise RefusalError(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
     now = world.clock.now()
     refund_id = f"5030{datetime.fromtimestamp(now, BEIJING):%Y%m%d}{secrets.randbelow(10**16):016}"
-    outcome = world.faults.menu["refunds"].upper()
     fen = body["amount"]["refund"]
     refund = Refund(number, refund_id, paid.transaction_id, fen, now, now + TAKES, outcome, body)
     order.refunds.append(refund)

@@ -3,12 +3,15 @@
 import gzip
 import hashlib
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import httpx
 import pytest
 
 from tests.sandbox.test_refunds import paid, refund
+from wechat import bill_rows, bills, keys
+from wechat.client import Client
+from wechat.trust import Trust
 
 BEIJING = timezone(timedelta(hours=8))
 HEADER = (
@@ -46,11 +49,13 @@ async def fetch(merchant, ticket):
 
 
 async def a_day(merchant):
-    """Pay twice and refund once at noon of a day; go on to noon of the next."""
+    """At noon pay the second order, refund a part, pay the first; go on to the next noon."""
     day = (await go_to(merchant, 12)).date()
+    _, slow = await merchant.prepay()
     number, _ = await paid(merchant)
-    await paid(merchant)
     await refund(merchant, number, 300)
+    await merchant.control("clock", advance_seconds=1)
+    await merchant.pay(slow)
     await go_to(merchant, 12, days=1)
     return str(day), number
 
@@ -65,6 +70,27 @@ def values(line):
     return line[1:].split(",`")
 
 
+def shop_client(merchant):
+    """Read with the other reading of WeChat's pages: that of the shop."""
+    known = merchant.credentials
+    secret = keys.apiv3_key(known["apiv3_key"])
+    own = keys.private_key(known["merchant_private_key_pem"])
+    me = keys.Merchant(merchant.mchid, known["merchant_serial"], own, secret)
+    wechats = {known["public_key_id"]: keys.public_key(known["public_key_pem"])}
+    trust = Trust(secret, public_keys=wechats)
+    host = str(merchant.http.base_url).rstrip("/")
+    return Client(merchant.http, me, trust, host=host, standby=None)
+
+
+async def read(merchant, day, to, kind="ALL"):
+    """Download and read a bill; its hash and its summary are checked on the way."""
+    client, day = shop_client(merchant), date.fromisoformat(str(day))
+    ticket = await bills.apply_trade_bill(client, date=day, bill_type=kind)
+    assert ticket
+    await bills.download(client, ticket, to / "bill.csv")
+    return list(bill_rows.rows(to / "bill.csv"))
+
+
 async def test_the_bill_of_a_day_that_is_over(merchant):
     day, number = await a_day(merchant)
     header, first, second, third, totals, sums, end = await text(merchant, day)
@@ -72,14 +98,14 @@ async def test_the_bill_of_a_day_that_is_over(merchant):
     rows = [
         dict(zip(HEADER.split(","), values(line), strict=True)) for line in (first, second, third)
     ]
-    assert [row["交易状态"] for row in rows] == ["SUCCESS", "SUCCESS", "REFUND"]
-    assert rows[0]["商户订单号"] == rows[2]["商户订单号"] == number
+    assert [row["交易状态"] for row in rows] == ["SUCCESS", "REFUND", "SUCCESS"]
+    assert rows[0]["商户订单号"] == rows[1]["商户订单号"] == number
     assert (rows[0]["订单金额"], rows[0]["申请退款金额"], rows[0]["微信退款单号"]) == (
         "9.90",
         "0.00",
         "0",
     )
-    assert (rows[2]["订单金额"], rows[2]["申请退款金额"], rows[2]["退款状态"]) == (
+    assert (rows[1]["订单金额"], rows[1]["申请退款金额"], rows[1]["退款状态"]) == (
         "0.00",
         "3.00",
         "PROCESSING",
@@ -117,7 +143,7 @@ async def test_the_fund_flow_has_every_movement_and_the_balance(merchant):
     lines = await text(merchant, day, "fundflowbill")
     rows = [dict(zip(lines[0].split(","), values(line), strict=True)) for line in lines[1:4]]
     assert [(r["收支类型"], r["收支金额(元)"], r["账户结余(元)"]) for r in rows] == [
-        ("收入", "9.90", "9.90"), ("收入", "9.90", "19.80"), ("支出", "3.00", "16.80"),
+        ("收入", "9.90", "9.90"), ("支出", "3.00", "6.90"), ("收入", "9.90", "16.80"),
     ]  # fmt: skip
     assert values(lines[5]) == ["3.0", "2.0", "19.80", "1.0", "3.00"]
     other = await apply(merchant, day, "fundflowbill", account_type="FEES")
@@ -130,6 +156,7 @@ async def test_the_fund_flow_has_every_movement_and_the_balance(merchant):
         (0, "INVALID_REQUEST"),
         (1, "INVALID_REQUEST"),
         (-93, "INVALID_REQUEST"),
+        (-92, "NO_STATEMENT_EXIST"),
         (-2, "NO_STATEMENT_EXIST"),
     ],
 )
@@ -177,21 +204,172 @@ async def test_a_link_lives_five_minutes(merchant):
     assert unsigned.status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("fault", "rows"),
-    [("missing_row", 2), ("extra_row", 4), ("wrong_amount", 3), ("wrong_state", 3),
-     ("missing_refund", 2), ("extra_refund", 4), ("wrong_refund_amount", 3)],
-)  # fmt: skip
-async def test_a_falsified_bill_is_right_in_itself(merchant, fault, rows):
-    day, _ = await a_day(merchant)
-    true = await text(merchant, day)
+FALSIFIED = {  # the place of the true row, and what became of it
+    "missing_row": (0, None),
+    "wrong_amount": (0, {"total_fen": 1_090, "settlement_total_fen": 1_090}),
+    "wrong_state": (0, {"trade_state": "REVOKED"}),
+    "missing_refund": (1, None),
+    "wrong_refund_amount": (1, {"refund_fen": 301, "settlement_refund_fen": 301}),
+}
+
+
+async def both(merchant, day, to, fault):
+    """Read the bill as it is and falsified: the rows that are gone and the new ones."""
+    true = await read(merchant, day, to)
     await merchant.faults(bill=fault)
+    false = await read(merchant, day, to)
+    gone, new = [r for r in true if r not in false], [r for r in false if r not in true]
+    return true, gone, new
+
+
+@pytest.mark.parametrize("fault", FALSIFIED)
+async def test_a_falsified_line_is_the_only_one_and_the_bill_fits_itself(merchant, tmp_path, fault):
+    day, _ = await a_day(merchant)
+    place, changes = FALSIFIED[fault]
+    true, gone, new = await both(merchant, day, tmp_path, fault)
+    assert gone == [true[place]]
+    assert new == ([true[place]._replace(**changes)] if changes else [])
+
+
+async def test_an_extra_payment_has_a_number_that_looks_like_the_shops(merchant, tmp_path):
+    day, number = await a_day(merchant)
+    true, gone, (new,) = await both(merchant, day, tmp_path, "extra_row")
+    other = {"out_trade_no": number[:-4] + "0000", "transaction_id": "4" + "0" * 27}
+    assert (gone, new) == ([], true[0]._replace(**other))
+
+
+async def test_an_extra_refund_is_of_a_true_payment(merchant, tmp_path):
+    day, _ = await a_day(merchant)
+    true, gone, (new,) = await both(merchant, day, tmp_path, "extra_refund")
+    other = dict.fromkeys(("refund_id", "out_refund_no"), "5" + "0" * 27)
+    amounts = dict.fromkeys(("refund_fen", "settlement_refund_fen"), 1)
+    assert gone == []
+    assert new == true[1]._replace(trade_time=true[0].trade_time, **other, **amounts)
+
+
+async def test_a_day_of_refunds_alone_can_be_falsified_too(merchant, tmp_path):
+    await go_to(merchant, 12)
+    number, _ = await paid(merchant)
+    day = (await go_to(merchant, 12, days=1)).date()
+    await refund(merchant, number, 300)
+    await go_to(merchant, 12, days=1)
+    await merchant.faults(bill="extra_refund")
+    rows = await read(merchant, day, tmp_path)
+    assert sorted((row.refund_fen, row.trade_state) for row in rows) == [
+        (1, "REFUND"), (300, "REFUND"),
+    ]  # fmt: skip
+    for fault in ("missing_row", "extra_row", "wrong_amount", "wrong_state", "missing_refund"):
+        await merchant.faults(bill=fault)
+        status = (await apply(merchant, day)).status_code
+        assert status == (400 if fault == "missing_refund" else 200)
+
+
+async def test_a_refund_stands_on_the_day_it_was_accepted_and_is_not_updated(
+    merchant, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sandbox.refunds.TAKES", 24 * 3600)
+    first = (await go_to(merchant, 12)).date()
+    number, _ = await paid(merchant)
+    second = (await go_to(merchant, 12, days=1)).date()
+    await refund(merchant, number, 300)
+    await go_to(merchant, 12, days=2)
+    assert [row.trade_state for row in await read(merchant, first, tmp_path)] == ["SUCCESS"]
+    (back,) = await read(merchant, second, tmp_path, "REFUND")
+    assert (back.refund_fen, back.refund_status, back.refund_success_time) == (
+        300, "PROCESSING", None,
+    )  # fmt: skip
+    assert back.refund_create_time == back.trade_time
+
+
+async def test_a_day_ends_at_midnight_in_beijing_and_unpaid_orders_are_not_in_it(
+    merchant, tmp_path
+):
+    day = (await go_to(merchant, 23)).date()
+    await merchant.control("clock", advance_seconds=3_570)
+    number, transaction_id = await paid(merchant)
+    await merchant.prepay()
+    await merchant.control("clock", advance_seconds=60)
+    late, _ = await paid(merchant)
+    await go_to(merchant, 12, days=2)
+    (row,) = await read(merchant, day, tmp_path)
+    assert (row.out_trade_no, row.transaction_id) == (number, transaction_id)
+    (row,) = await read(merchant, day + timedelta(days=1), tmp_path)
+    assert row.out_trade_no == late
+
+
+async def test_settlement_is_without_coupons_and_names_do_not_break_the_file(merchant, tmp_path):
+    day = (await go_to(merchant, 12)).date()
+    odd = merchant.order(description="茶,`壶,\n杯", attach="`,", scene_info={
+        "payer_client_ip": "203.0.113.1", "device_id": "counter",
+    })  # fmt: skip
+    _, prepay_id = await merchant.prepay(odd)
+    await merchant.pay(prepay_id, coupon_fen=99)
+    await refund(merchant, odd["out_trade_no"], 100)
+    await go_to(merchant, 12, days=1)
+    payment, back = await read(merchant, day, tmp_path)
+    assert (payment.total_fen, payment.settlement_total_fen) == (990, 891)
+    assert (back.refund_fen, back.settlement_refund_fen, back.coupon_refund_fen) == (100, 90, 0)
+    first = dict(zip(HEADER.split(","), values((await text(merchant, day))[1]), strict=True))
+    assert (first["代金券金额"], first["设备号"], first["用户标识"]) == (
+        "0.99", "counter", "oBuyer",
+    )  # fmt: skip
+    assert (first["商品名称"], first["商户数据包"]) == ("茶,'壶, 杯", "',")
+
+
+async def test_the_fund_flow_starts_with_the_balance_of_the_day_before(merchant, tmp_path):
+    await go_to(merchant, 12)
+    await paid(merchant)
+    day = (await go_to(merchant, 12, days=1)).date()
+    _, free = await merchant.prepay()
+    await merchant.pay(free, coupon_fen=990)
+    body, prepay_id = await merchant.prepay()
+    await merchant.pay(prepay_id, coupon_fen=99)
+    await refund(merchant, body["out_trade_no"], 100)
+    await merchant.faults(refunds="closed")
+    await merchant.control("clock", advance_seconds=60)
+    await refund(merchant, body["out_trade_no"], 200)
+    await go_to(merchant, 12, days=1)
+    client = shop_client(merchant)
+    ticket = await bills.apply_fund_flow(client, date=day)
+    assert ticket
+    await bills.download(client, ticket, tmp_path / "flow.csv")
+    rows = list(bill_rows.fund_rows(tmp_path / "flow.csv"))
+    assert [(row.direction, row.amount_fen, row.balance_fen) for row in rows] == [
+        ("收入", 891, 1_881), ("支出", 90, 1_791),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "status"), [("500", 500), ("429", 429), ("refuse", 400)])
+async def test_faults_of_answers_reach_the_application_and_the_download(
+    merchant, fault, status: int
+):
+    day, _ = await a_day(merchant)
     ticket = (await apply(merchant, day)).json()
-    content = (await fetch(merchant, ticket)).content
-    assert hashlib.sha1(content).hexdigest() == ticket["hash_value"]
-    lines = content.decode("utf-8-sig").split("\r\n")
-    assert lines != true
-    assert values(lines[-2])[0] == f"{rows}.0"
+    for call in (lambda: apply(merchant, day), lambda: fetch(merchant, ticket)):
+        await merchant.faults(answers={"bill": fault}, times=1)
+        assert (await call()).status_code == status
+        assert (await call()).status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["reset_before", "reset_after"])
+async def test_a_cut_connection_reaches_both_too(merchant, fault):
+    day, _ = await a_day(merchant)
+    ticket = (await apply(merchant, day)).json()
+    await merchant.faults(answers={"bill": fault}, times=2)
+    for call in (apply(merchant, day), fetch(merchant, ticket)):
+        with pytest.raises(httpx.RemoteProtocolError):
+            await call
+    assert (await fetch(merchant, ticket)).status_code == 200
+
+
+async def test_a_falsified_bill_counts_as_a_fault_that_was_used(merchant):
+    day, _ = await a_day(merchant)
+    await merchant.faults(bill="cut", times=1)
+    cut = (await apply(merchant, day)).json()
+    assert (await merchant.control("faults"))["bill"] == "good"
+    with pytest.raises(httpx.RemoteProtocolError):
+        await fetch(merchant, cut)
+    assert (await fetch(merchant, (await apply(merchant, day)).json())).status_code == 200
 
 
 async def test_broken_downloads(merchant):
