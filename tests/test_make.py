@@ -56,7 +56,7 @@ def test_nothing_is_ever_installed_from_the_template_folder(clone: Path) -> None
 
 def test_test_runs_the_shop_s_tests_and_the_template_s(clone: Path) -> None:
     asked = [line for line in make(clone, "test", "ARGS=-x") if "pytest" in line]
-    assert asked == ["-m pytest -x", "-m pytest tests -x"]
+    assert asked == ["-m pytest -n auto -x", "-m pytest tests -n auto -x"]
     assert "-m pip" not in " ".join(make(clone, "demo"))
 
 

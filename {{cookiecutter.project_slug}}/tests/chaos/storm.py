@@ -118,20 +118,23 @@ class Storm:
             await asyncio.sleep(0.05)
             await self.town.start(shop)
         say(f"calm after {self.town.kills} kills")
-        await tell_of_platform_refunds(self.town)
+        await tell_again(self.town)
         for _ in range(BOUND // 300 + 3):
             await self.town.control("clock", advance_seconds=300)
             await asyncio.sleep(0.3)
         await quiet(seconds=30)
 
 
-async def tell_of_platform_refunds(town: Town) -> None:
-    """Notify once more: a refund made elsewhere whose notification was dropped is in no query."""
+async def tell_again(town: Town) -> None:
+    """Notify once more of what no query finds: refunds made elsewhere, money for closed orders."""
     async for row in _sandbox_orders(town):
+        number = row["out_trade_no"]
+        if row["transaction_id"] and await Payment.exists(out_trade_no=number, state="CLOSED"):
+            await town.sandbox.post("/_sandbox/notify", json={"out_trade_no": number})
         for refund in row["refunds"]:
             if not await Refund.exists(out_refund_no=refund["out_refund_no"]):
-                number = {"out_refund_no": refund["out_refund_no"]}
-                await town.sandbox.post("/_sandbox/notify", json=number)
+                again = {"out_refund_no": refund["out_refund_no"]}
+                await town.sandbox.post("/_sandbox/notify", json=again)
 
 
 async def quiet(*, seconds: float) -> None:

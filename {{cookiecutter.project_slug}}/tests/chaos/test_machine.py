@@ -23,7 +23,7 @@ from shop.app import build
 from shop.models import Payment, Transition
 from shop.settings import Env
 from shop.web.server import create_app
-from tests.chaos.storm import judge, tell_of_platform_refunds, unfinished
+from tests.chaos.storm import judge, tell_again, unfinished
 from tests.sandbox.kit import sandbox_server, serve
 from tests.shop import conftest
 from tests.shop.conftest import BuyerClient, Stage, is_table
@@ -193,7 +193,7 @@ class Walk(stateful.RuleBasedStateMachine):
         await self.stage.control("faults")
         for invoke in self.invokes:  # nobody types a password for ever
             await self.books.buyer.pay(invoke, outcome="cancel")
-        await tell_of_platform_refunds(self.books)  # type: ignore[arg-type]
+        await tell_again(self.books)  # type: ignore[arg-type]
         for _ in range(24):
             await self.stage.advance(150)
             await self.stage.shop.work.drain(seconds=5)

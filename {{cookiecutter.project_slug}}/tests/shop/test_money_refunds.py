@@ -318,3 +318,20 @@ async def test_rule_8_money_that_comes_too_late_goes_back_by_itself(stage: Stage
     await sweep_until(stage, "SUCCESS")
     assert await buyer.state(order["order_no"]) == "CLOSED"
     assert await at_sandbox(stage, started["out_trade_no"]) == [(PRICE, "SUCCESS")]
+
+
+async def test_rule_8_late_money_whose_notification_is_lost_is_found_by_a_second_look(
+    stage: Stage,
+) -> None:
+    buyer, order, started = await paying(stage)
+    await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    await stage.control("faults", notifications="drop")
+    await buyer.pay(started["invoke"], force=True)
+    await stage.advance(601)
+    await stage.shop.sweep.once()
+    assert (await Payment.get()).state == "PAID"
+    await sweep_until(stage, "SUCCESS")
+    asked = len(await calls(stage, started["out_trade_no"]))
+    await stage.advance(3_600)
+    await stage.shop.sweep.once()
+    assert len(await calls(stage, started["out_trade_no"])) == asked
