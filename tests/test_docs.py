@@ -111,7 +111,7 @@ RULES: list[tuple[str, Callable[[str, Path], None]]] = [
     (PYTHON + r"(venv|pip|pytest|ruff|mypy)\b", accept),
     (PYTHON + r"cookiecutter\b", try_bake),
     (r"make ", try_make),
-    (PYTHON + r"(shop|sandbox)\b", try_help),
+    (PYTHON + r"(shop|sandbox|tests\.chaos)\b", try_help),
     (r"(cp|copy) ", try_copy),
     (r"docker compose (up|run|logs|restart)\b", try_compose),
 ]
