@@ -25,6 +25,7 @@ from conftest import Bake
 T = TypeVar("T")
 JSON = dict[str, Any]
 SECONDS = 20  # longer than anything here takes
+ADMIN_TOKEN = "admin-token-of-the-tests-0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Demo:
         assert answer.is_success, answer.text
         said: JSON = answer.json()
         return said
+
+    def admin(self, path: str, form: JSON) -> JSON:
+        """Call an admin route."""
+        key = {"Idempotency-Key": secrets.token_hex(8)}
+        token = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        return self.post(f"{self.shop}/api/admin/{path}", form, key | token)
 
     def login_code(self) -> tuple[str, str]:
         """Let somebody new open the mini program; return the code of wx.login and the openid."""
@@ -167,6 +174,7 @@ def started(folder: Path) -> Iterator[Demo]:
     port, sandbox_port = free_port(), free_port()
     command = ("shop", "demo", "--port", str(port), "--sandbox-port", str(sandbox_port))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
+    clean["SHOP_ADMIN_TOKEN"] = ADMIN_TOKEN
     process = subprocess.Popen(
         [sys.executable, "-m", *command], cwd=folder, env=clean, stdout=subprocess.PIPE, text=True
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,13 +19,15 @@ import pytest
 import yaml
 from conftest import ROOT
 from jsonschema import Draft4Validator, FormatChecker, ValidationError
-from running import JSON, Buyer, Demo
+from running import JSON, Buyer, Demo, until
 
 PUBLISHED = ROOT / "tests" / "openapi"
 CALLS = {
     ("POST", "/v3/pay/transactions/jsapi"),
     ("GET", "/v3/pay/transactions/out-trade-no/{out_trade_no}"),
     ("POST", "/v3/pay/transactions/out-trade-no/{out_trade_no}/close"),
+    ("POST", "/v3/refund/domestic/refunds"),
+    ("GET", "/v3/refund/domestic/refunds/{out_refund_no}"),
 }
 formats = FormatChecker()
 
@@ -118,6 +120,10 @@ def check_body(text: str, parameters: list[JSON]) -> None:
         raise ValidationError("a body, where none is described")
 
 
+def is_paid(buyer: Buyer, number: str) -> bool:
+    return buyer.state(number) == "PAID"
+
+
 @pytest.fixture(scope="module")
 def requests(demo: Demo) -> list[JSON]:
     """What the sandbox got from the shop, after it did everything that it can do to an order."""
@@ -129,7 +135,12 @@ def requests(demo: Demo) -> list[JSON]:
         buyer.start(number, scene)
         assert buyer.call("GET", f"{number}?refresh=1").is_success
         assert buyer.call("POST", f"{number}/cancel", {}).json()["state"] == "CLOSED"
-        demo.control("pay", **buyer.start(buyer.order("puer"), scene)["invoke"])
+        paid = buyer.order("puer")
+        started = buyer.start(paid, scene)
+        demo.control("pay", **started["invoke"])
+        until(partial(is_paid, buyer, paid), "the payment")
+        demo.admin(f"orders/{paid}/refunds", {"refund_fen": 100, "reason": "少发一件"})
+        demo.admin(f"payments/{started['out_trade_no']}/query", {})
     return [
         entry
         for entry in demo.wire("request")
