@@ -35,6 +35,8 @@ def pay(world: World, form: Mapping[str, Any], person: str | None = None) -> dic
     `form` is the invoke object with the options of POST /_sandbox/pay; `person` is the openid of
     the cookie. Without any openid the buyer who ordered is the one who pays.
     """
+    if (open_order := _order_of(world, form)) and form.get("outcome") != "typing":
+        open_order.typing = False  # the password screen is gone, whatever comes of this call
     try:
         order = _check_invoke(world, form)
         _check_options(form, order.total)

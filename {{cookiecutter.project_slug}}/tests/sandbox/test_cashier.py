@@ -3,6 +3,8 @@
 import httpx
 import pytest
 
+from tests.sandbox.kit import in_minutes
+
 
 @pytest.fixture
 async def official(merchant):
@@ -125,3 +127,12 @@ async def test_the_payment_sheet_knows_what_is_paid(merchant):
     unknown = await merchant.http.post("/_sandbox/preview", json=merchant.invoke("wx1"))
     assert unknown.status_code == 404
     assert unknown.json()["message"]
+
+
+async def test_a_password_screen_can_be_left_although_the_order_has_expired(merchant):
+    body, prepay_id = await merchant.prepay(merchant.order(time_expire=in_minutes(2)))
+    await merchant.pay(prepay_id, outcome="typing")
+    await merchant.control("clock", advance_seconds=8_000)
+    assert (await merchant.close(body["out_trade_no"])).status_code == 202
+    await merchant.pay(prepay_id, outcome="cancel")
+    assert (await merchant.close(body["out_trade_no"])).status_code == 204
