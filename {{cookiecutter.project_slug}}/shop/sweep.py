@@ -126,8 +126,9 @@ class Sweep:
 
     async def _payment(self, payment: Payment, report: Report) -> None:
         order, before = await Order.get(id=payment.order_id), payment.state
-        await self.truth.ask(payment, "sweep")
-        if order.state != "OPEN":
+        if before != "CLOSED":
+            await self.truth.ask(payment, "sweep")
+        if order.state != "OPEN" or before == "CLOSED":
             await self.truth.close(payment, "sweep")
         report.paid += payment.state == "PAID"
         report.closed += payment.state == "CLOSED" != before

@@ -49,10 +49,10 @@ class Truth:
             await self.ask(payment, "buyer asks")
 
     async def close(self, payment: Payment, cause: str) -> None:
-        """Close 关单; whatever is not a verified "closed" is settled by a query, or left."""
+        """Close 关单, or close again; what is not a verified "closed" is queried, or left."""
         channel = self._channels[payment.channel]
         too_early = payment.created_at + timedelta(seconds=channel.close_after)
-        if payment.state not in ("NEW", "OPEN") or self._clock.now() < too_early:
+        if payment.state in ("PAID", "HELD") or self._clock.now() < too_early:
             return
         try:
             await channel.close([payment])

@@ -331,7 +331,14 @@ async def test_rule_8_late_money_whose_notification_is_lost_is_found_by_a_second
     await stage.shop.sweep.once()
     assert (await Payment.get()).state == "PAID"
     await sweep_until(stage, "SUCCESS")
-    asked = len(await calls(stage, started["out_trade_no"]))
-    await stage.advance(3_600)
-    await stage.shop.sweep.once()
-    assert len(await calls(stage, started["out_trade_no"])) == asked
+
+
+async def test_rule_7_a_closed_payment_is_closed_twice_more_and_then_left_alone(
+    stage: Stage,
+) -> None:
+    buyer, order, _ = await paying(stage)
+    await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    for _ in range(5):
+        await stage.advance(601)
+        await stage.shop.sweep.once()
+    assert [e["status"] for e in await calls(stage, "/close")] == [204] * 3
