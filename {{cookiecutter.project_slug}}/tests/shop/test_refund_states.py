@@ -175,3 +175,31 @@ async def test_no_walk_of_refunds_breaks_the_sums(
         await check_sums(payment)
     for line in await Transition.filter(subject="refund"):
         assert (line.before, line.after) in MOVES
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "CLOSED", "ABNORMAL"])
+async def test_an_answer_that_was_overtaken_is_old_news_and_another_end_is_refused(
+    ledger: RefundLedger, state: str
+) -> None:
+    payment = await paid()
+    refund = wanted(payment, 30)
+    assert await ledger.reserve(payment, refund)
+    await ledger.record(refund, said(refund, payment, state), Source("test"))
+    for late in ("PROCESSING", state):
+        verdict = await ledger.record(refund, said(refund, payment, late), Source("test"))
+        assert (verdict.outcome, refund.state) == ("DUPLICATE", state)
+    if state != "ABNORMAL":
+        other = "CLOSED" if state == "SUCCESS" else "SUCCESS"
+        verdict = await ledger.record(refund, said(refund, payment, other), Source("test"))
+        assert (verdict.outcome, refund.state) == ("REFUSED", state)
+    await check_sums(payment)
+
+
+async def test_a_rejected_refund_that_turns_up_after_all_is_an_alarm(ledger: RefundLedger) -> None:
+    payment = await paid()
+    refund = wanted(payment, 30)
+    assert await ledger.reserve(payment, refund)
+    await ledger.reject(refund, "test")
+    for state in ("PROCESSING", "SUCCESS"):
+        verdict = await ledger.record(refund, said(refund, payment, state), Source("test"))
+        assert (verdict.outcome, refund.state) == ("REFUSED", "REJECTED")
