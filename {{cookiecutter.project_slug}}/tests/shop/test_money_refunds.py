@@ -169,6 +169,19 @@ async def test_rule_10_no_money_in_the_account_keeps_number_and_waits(
     ]
 
 
+async def test_rule_10_refunds_of_one_payment_leave_in_order(stage: Stage) -> None:
+    _, order_no, number = await bought(stage)
+    await stage.control("faults", refunds="not_enough")
+    first = (await give_back(stage, order_no, 300)).json()["out_refund_no"]
+    await stage.control("faults")
+    await stage.advance(61)
+    assert (await give_back(stage, order_no, 200)).json()["state"] == "PENDING"
+    await sweep_until(stage, "SUCCESS")
+    known = (await stage.truth(number))["refunds"]
+    assert [r["refund"] for r in known] == [300, 200]
+    assert known[0]["out_refund_no"] == first
+
+
 async def test_rule_10_refused_for_good_is_rejected_after_a_query_and_frees_the_amount(
     stage: Stage, diary: Diary
 ) -> None:
