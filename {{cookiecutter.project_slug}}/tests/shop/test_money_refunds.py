@@ -149,6 +149,9 @@ async def test_rule_6_a_redeploy_between_crash_and_repair_changes_no_byte_of_a_r
     await stage.control("faults")
     await sweep_until(stage, "SUCCESS")
     assert await at_sandbox(stage, number) == [(300, "SUCCESS")]
+    sent = [e["request_body"] for e in await calls(stage, "/refunds") if e["method"] == "POST"]
+    assert len(sent) == 2
+    assert set(sent) == {(await Refund.get()).request}
 
 
 async def test_rule_10_no_money_in_the_account_keeps_number_and_waits(
