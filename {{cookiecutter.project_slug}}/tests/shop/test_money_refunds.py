@@ -147,6 +147,7 @@ async def test_rule_6_a_redeploy_between_crash_and_repair_changes_no_byte_of_a_r
     channel: Any = stage.shop.channels["wechat"]
     channel.refund_url = "https://another.example.com/notify/wechat/refund"
     await stage.control("faults")
+    await stage.control("faults", notifications="drop")
     await sweep_until(stage, "SUCCESS")
     assert await at_sandbox(stage, number) == [(300, "SUCCESS")]
     sent = [e["request_body"] for e in await calls(stage, "/refunds") if e["method"] == "POST"]
