@@ -325,6 +325,8 @@ async def test_rule_8_money_paid_twice_goes_back_by_itself(stage: Stage) -> None
     assert await at_sandbox(stage, surplus.out_trade_no) == [(PRICE, "SUCCESS")]
     part = await give_back(stage, order["order_no"], 100)
     assert part.json()["out_trade_no"] != surplus.out_trade_no
+    again = await give_back(stage, order["order_no"], 1, out_trade_no=surplus.out_trade_no)
+    assert (again.status_code, again.json()["code"]) == (409, "REFUND_EXCEEDS")
 
 
 async def test_rule_8_money_that_comes_too_late_goes_back_by_itself(stage: Stage) -> None:
