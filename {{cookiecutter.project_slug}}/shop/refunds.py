@@ -169,7 +169,8 @@ class Refunds:
         await payment.refresh_from_db()
         first = payment.refund_sent_at + SPACING if payment.refund_sent_at else now
         wait: timedelta = first + SPACING * before - now
-        return max(wait, timedelta(seconds=1))
+        # a minute at most: whoever has the turn may be counted twice while it is being sent
+        return min(max(wait, timedelta(seconds=1)), SPACING)
 
     async def _write_down(self, refund: Refund, payment: Payment) -> None:
         """Commit the request before it leaves; a repeat sends the one that is stored."""
