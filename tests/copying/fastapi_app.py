@@ -50,17 +50,18 @@ async def log_in(code: Text) -> Any:
 
 @app.post("/pay")
 async def pay(number: Text, openid: Text, request: Request) -> Any:
-    order = transactions.jsapi_order(
-        appid=env["appid"],
-        mchid=merchant.mchid,
-        openid=openid,
+    mine = {"appid": env["appid"], "mchid": merchant.mchid}
+    order = transactions.order(
+        "jsapi",
+        mine,
+        payer={"openid": openid},
         description="一杯茶",
         out_trade_no=number,
         total_fen=1200,
         notify_url=f"{request.base_url}notify",
         time_expire=datetime.now(UTC) + timedelta(minutes=30),
     )
-    prepay_id = await transactions.prepay(client, order)
+    prepay_id = await transactions.prepay(client, "jsapi", mine, order)
     now, nonce = int(time.time()), sign.new_nonce()
     return invoke.bridge(merchant, env["appid"], prepay_id, timestamp=now, nonce=nonce)
 

@@ -49,17 +49,18 @@ def log_in() -> Any:
 
 @app.post("/pay")
 def pay() -> Any:
-    order = transactions.jsapi_order(
-        appid=env["appid"],
-        mchid=merchant.mchid,
-        openid=request.json["openid"],
+    mine = {"appid": env["appid"], "mchid": merchant.mchid}
+    order = transactions.order(
+        "jsapi",
+        mine,
+        payer={"openid": request.json["openid"]},
         description="一杯茶",
         out_trade_no=request.json["number"],
         total_fen=1200,
         notify_url=request.host_url + "notify",
         time_expire=datetime.now(UTC) + timedelta(minutes=30),
     )
-    prepay_id = wait(lambda _, client: transactions.prepay(client, order))
+    prepay_id = wait(lambda _, client: transactions.prepay(client, "jsapi", mine, order))
     now, nonce = int(time.time()), sign.new_nonce()
     return invoke.bridge(merchant, env["appid"], prepay_id, timestamp=now, nonce=nonce)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 from .errors import BadLine
-from .transactions import BEIJING
+from .fields import BEIJING
 
 _MAX_LINE = 64 * 1024
 _YUAN = re.compile(r"(-?[0-9]{1,15})(?:\.([0-9]{1,2}))?")

@@ -1,13 +1,16 @@
 """Read the fields of WeChat's JSON (MalformedAnswer), check those that we send (ValueError)."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .errors import MalformedAnswer
+
+BEIJING = timezone(timedelta(hours=8))
 
 
 def json_object(name: str, text: bytes) -> dict[str, Any]:
@@ -101,3 +104,22 @@ def url(name: str, value: str) -> str:
     if "?" in value or "#" in value:
         raise ValueError(f"{name}: without query string and fragment")
     return value
+
+
+def moment(name: str, time: datetime) -> str:
+    """Write a time as WeChat takes it; raise ValueError when it has no time zone."""
+    if time.tzinfo is None:
+        raise ValueError(f"{name}: a datetime with a time zone")
+    return time.astimezone(BEIJING).isoformat(timespec="seconds")
+
+
+def in_path(out_trade_no: str) -> str:
+    """Quote our number for a path, as every HTTP library sends it."""
+    return quote(number("out_trade_no", out_trade_no, 6, 32), safe="*@")
+
+
+def scene(payer_client_ip: str, *, h5: bool = False, **more: Any) -> dict[str, Any]:
+    """Build scene_info; raise ValueError unless the buyer's own IPv4 or IPv6 address is given."""
+    ipaddress.ip_address(payer_client_ip)
+    info = {"payer_client_ip": payer_client_ip, **more}
+    return info | ({"h5_info": {"type": "Wap"}} if h5 else {})

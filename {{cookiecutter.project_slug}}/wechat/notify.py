@@ -13,7 +13,7 @@ from . import fields
 from .cipher import open_resource
 from .client import Client
 from .errors import MalformedAnswer
-from .transactions import Transaction
+from .payment import Transaction
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,6 @@ def open_payment(apiv3_key: bytes, envelope: Envelope) -> Transaction:
     if envelope.original_type != "transaction":
         raise MalformedAnswer("resource.original_type", f"{envelope.original_type} is no payment")
     data = fields.json_object("resource", open_resource(apiv3_key, envelope.resource))
-    if other := {"combine_mchid", "sp_mchid"} & data.keys():
-        raise MalformedAnswer(min(other), "a combined or partner payment, not a direct one")
+    if "combine_mchid" in data:
+        raise MalformedAnswer("combine_mchid", "a combined payment: see combine.open_combined")
     return Transaction.parse(data)

@@ -81,8 +81,8 @@ class Refund:
     """What WeChat says of one refund; fields it did not send are None, new words are kept.
 
     `status` is SUCCESS, PROCESSING, CLOSED (nothing went back; a new number may try again) or
-    ABNORMAL (the buyer's account cannot take it: a person decides). Only notifications have mchid,
-    only answers currency, channel and create_time.
+    ABNORMAL (the buyer's account cannot take it: a person decides). Only notifications name
+    `parties` (mchid, or sp_mchid and sub_mchid), only answers currency, channel and create_time.
     """
 
     refund_id: str
@@ -97,7 +97,7 @@ class Refund:
     create_time: datetime | None
     user_received_account: str | None = field(repr=False)
     channel: str | None
-    mchid: str | None
+    parties: Mapping[str, str]
     raw: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -129,7 +129,11 @@ class Refund:
             create_time=fields.time(data, "create_time"),
             user_received_account=fields.optional(data, "user_received_account"),
             channel=fields.optional(data, "channel"),
-            mchid=fields.optional(data, "mchid"),
+            parties={
+                name: said
+                for name in ("mchid", "sp_mchid", "sub_mchid")
+                if (said := fields.optional(data, name))
+            },
             raw=data,
         )
 

@@ -121,11 +121,23 @@ def test_another_product_under_the_same_event_type_is_no_payment(world: Any, oth
         opened(world, resource={"original_type": other})
 
 
-@pytest.mark.parametrize("name", ["combine_mchid", "sp_mchid"])
-def test_combined_and_partner_payments_are_told_apart(world: Any, name: str) -> None:
+def test_a_combined_payment_is_told_apart(world: Any) -> None:
     with pytest.raises(MalformedAnswer) as caught:
-        opened(world, {**PAYMENT, name: "1900000000"})
-    assert caught.value.field == name
+        opened(world, {**PAYMENT, "combine_mchid": "1900000000"})
+    assert caught.value.field == "combine_mchid"
+
+
+@pytest.mark.parametrize("missing", ["sp_appid", "sub_mchid"])
+def test_a_partner_payment_names_its_parties_and_lacks_none(world: Any, missing: str) -> None:
+    parties = {"sp_appid": "wx1", "sp_mchid": "19001", "sub_mchid": "19002", "sub_appid": "wx2"}
+    plain = {name: PAYMENT[name] for name in PAYMENT.keys() - {"appid", "mchid"}}
+    partner = {**plain, **parties, "payer": {"sp_openid": "oS", "sub_openid": "oB"}}
+    paid = opened(world, partner)
+    assert (paid.parties, paid.openid) == (parties, "oB")
+    del partner[missing]
+    with pytest.raises(MalformedAnswer) as caught:
+        opened(world, partner)
+    assert caught.value.field == missing
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"x"])

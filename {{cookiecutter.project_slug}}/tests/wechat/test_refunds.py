@@ -252,7 +252,11 @@ def opened(world: Any, content: Any = NOTIFIED, key: bytes | None = None, **chan
 
 def test_a_notification_is_opened_without_currency_channel_and_create_time(world: Any) -> None:
     found = opened(world)
-    assert (found.status, found.refund_fen, found.mchid) == ("SUCCESS", 40, "1900007291")
+    assert (found.status, found.refund_fen, found.parties) == (
+        "SUCCESS",
+        40,
+        {"mchid": "1900007291"},
+    )
     assert found.success_time == datetime(2026, 11, 21, 4, 40, tzinfo=UTC)
     assert (found.currency, found.channel, found.create_time) == (None, None, None)
 
@@ -261,7 +265,7 @@ def test_a_partners_notification_has_no_mchid(world: Any) -> None:
     content = {**NOTIFIED, "sp_mchid": "1900007291", "sub_mchid": "1900000109"}
     del content["mchid"]
     found = opened(world, content)
-    assert (found.mchid, found.raw["sub_mchid"]) == (None, "1900000109")
+    assert found.parties == {"sp_mchid": "1900007291", "sub_mchid": "1900000109"}
 
 
 @pytest.mark.parametrize("other", ["transaction", "profitsharing"])

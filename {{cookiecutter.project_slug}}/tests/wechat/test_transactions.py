@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wechat import transactions
 from wechat.errors import MalformedAnswer, OutcomeUnknown, Refused, TryAgain
-from wechat.transactions import Transaction
+from wechat.payment import Transaction
 
 ORDER: dict[str, Any] = {
     "appid": "wxd678efh567hg6787",
@@ -37,11 +37,19 @@ PAID: dict[str, Any] = {
     "payer": {"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"},
     "amount": {"total": 100, "payer_total": 90, "currency": "CNY", "payer_currency": "CNY"},
 }
-NUMBERS = {"mchid": "1900007291", "out_trade_no": "S2026112100000001"}
+MINE = {"appid": "wxd678efh567hg6787", "mchid": "1900007291"}
+NUMBER = "S2026112100000001"
+
+
+def jsapi_order(**values: Any) -> dict[str, Any]:
+    """Build a direct JSAPI order from flat values."""
+    parties = {name: values.pop(name) for name in ("appid", "mchid")}
+    payer = {"openid": values.pop("openid")}
+    return transactions.order("jsapi", parties, payer=payer, **values)
 
 
 def test_an_order_has_the_fields_of_the_documents_and_beijing_time() -> None:
-    assert transactions.jsapi_order(**ORDER) == {
+    assert jsapi_order(**ORDER) == {
         "appid": "wxd678efh567hg6787",
         "mchid": "1900007291",
         "description": "茶",
@@ -51,12 +59,12 @@ def test_an_order_has_the_fields_of_the_documents_and_beijing_time() -> None:
         "amount": {"total": 100, "currency": "CNY"},
         "payer": {"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"},
     }
-    assert transactions.jsapi_order(**ORDER, attach="x")["attach"] == "x"
+    assert jsapi_order(**ORDER, attach="x")["attach"] == "x"
 
 
 def test_the_time_zone_of_the_machine_does_not_matter() -> None:
     losangeles = ORDER["time_expire"].astimezone(timezone(timedelta(hours=-8)))
-    order = transactions.jsapi_order(**{**ORDER, "time_expire": losangeles})
+    order = jsapi_order(**{**ORDER, "time_expire": losangeles})
     assert order["time_expire"] == "2026-11-21T12:30:59+08:00"
 
 
@@ -96,7 +104,7 @@ def test_the_time_zone_of_the_machine_does_not_matter() -> None:
 )
 def test_what_wechat_would_refuse_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
-        transactions.jsapi_order(**{**ORDER, field: value})
+        jsapi_order(**{**ORDER, field: value})
 
 
 def test_the_longest_values_are_accepted() -> None:
@@ -107,7 +115,7 @@ def test_the_longest_values_are_accepted() -> None:
         "openid": "o" * 128,
         "notify_url": "https://shop.example.com/" + "n" * 230,
     }
-    assert transactions.jsapi_order(**{**ORDER, **longest})["attach"] == "a" * 128
+    assert jsapi_order(**{**ORDER, **longest})["attach"] == "a" * 128
 
 
 async def test_prepay_returns_the_prepay_id_and_sends_stored_bytes_untouched(world: Any) -> None:
@@ -117,7 +125,7 @@ async def test_prepay_returns_the_prepay_id_and_sends_stored_bytes_untouched(wor
 
     seen: list[Any] = []
     stored = b'{ "stored" : "as it is" }'
-    prepay_id = await transactions.prepay(world.client(answer), stored)
+    prepay_id = await transactions.prepay(world.client(answer), "jsapi", MINE, stored)
     assert prepay_id == "wx201410272009395522657a690389285100"
     assert seen == [("POST", "/v3/pay/transactions/jsapi", stored)]
 
@@ -126,7 +134,7 @@ async def test_prepay_returns_the_prepay_id_and_sends_stored_bytes_untouched(wor
 async def test_a_prepay_without_prepay_id_is_named(world: Any, content: Any) -> None:
     client = world.client(lambda request: world.answer(content))
     with pytest.raises(MalformedAnswer) as caught:
-        await transactions.prepay(client, b"{}")
+        await transactions.prepay(client, "jsapi", MINE, b"{}")
     assert caught.value.field == "prepay_id"
 
 
@@ -139,12 +147,9 @@ async def test_numbers_are_percent_encoded_and_signed_as_sent(world: Any) -> Non
 
     targets: list[str] = []
     client = world.client(answer)
-    numbers = {"mchid": "1900007291", "out_trade_no": "a|b*c-_1"}
-    await transactions.query(client, **numbers)
-    await transactions.close(client, **numbers)
-    await transactions.query_by_id(
-        client, mchid="1900007291", transaction_id=PAID["transaction_id"]
-    )
+    await transactions.query(client, MINE, "a|b*c-_1")
+    await transactions.close(client, MINE, "a|b*c-_1")
+    await transactions.query_by_id(client, MINE, PAID["transaction_id"])
     base = "/v3/pay/transactions"
     assert targets == [
         f"{base}/out-trade-no/a%7Cb*c-_1?mchid=1900007291",
@@ -161,9 +166,9 @@ async def test_a_number_cannot_leave_its_path(world: Any, number: str) -> None:
     client = world.client(lambda request: world.answer(PAID))
     for call in (transactions.query, transactions.close):
         with pytest.raises(ValueError, match="out_trade_no"):
-            await call(client, mchid="1", out_trade_no=number)
+            await call(client, MINE, number)
     with pytest.raises(ValueError, match="transaction_id"):
-        await transactions.query_by_id(client, mchid="1", transaction_id=number)
+        await transactions.query_by_id(client, MINE, number)
     assert world.exchanges == []
 
 
@@ -171,20 +176,20 @@ async def test_an_answer_about_another_number_is_refused(world: Any) -> None:
     other = {**PAID, "out_trade_no": "S9999999", "transaction_id": "42999"}
     client = world.client(lambda request: world.answer(other))
     with pytest.raises(MalformedAnswer, match="out_trade_no"):
-        await transactions.query(client, **NUMBERS)
+        await transactions.query(client, MINE, NUMBER)
     with pytest.raises(MalformedAnswer, match="transaction_id"):
-        await transactions.query_by_id(client, mchid="1", transaction_id="42000")
+        await transactions.query_by_id(client, MINE, "42000")
 
 
 async def test_a_query_of_an_unknown_order_is_refused_with_its_code(world: Any) -> None:
     unknown = httpx.Response(404, json={"code": "ORDER_NOT_EXIST", "message": "订单不存在"})
     with pytest.raises(Refused) as caught:
-        await transactions.query(world.client(lambda request: unknown), **NUMBERS)
+        await transactions.query(world.client(lambda request: unknown), MINE, NUMBER)
     assert caught.value.is_code("ORDERNOTEXIST")
 
 
 async def test_close_believes_only_a_proved_204(world: Any) -> None:
-    await transactions.close(world.client(lambda request: world.answer(b"", 204)), **NUMBERS)
+    await transactions.close(world.client(lambda request: world.answer(b"", 204)), MINE, NUMBER)
     for answer in (
         world.answer({"ok": 1}),
         world.answer(b"{}"),
@@ -192,10 +197,10 @@ async def test_close_believes_only_a_proved_204(world: Any) -> None:
         world.answer(b"", 204, signature="x"),
     ):
         with pytest.raises(OutcomeUnknown):
-            await transactions.close(world.client(lambda request, a=answer: a), **NUMBERS)
+            await transactions.close(world.client(lambda request, a=answer: a), MINE, NUMBER)
     typing = httpx.Response(202, json={"code": "USERPAYING", "message": "需要等待用户支付"})
     with pytest.raises(TryAgain) as caught:
-        await transactions.close(world.client(lambda request: typing), **NUMBERS)
+        await transactions.close(world.client(lambda request: typing), MINE, NUMBER)
     assert caught.value.is_code("USER_PAYING")
 
 

@@ -1,0 +1,177 @@
+"""Combined orders: built by the rules, whole or not at all."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.wechat.test_notify import envelope
+from wechat import combine, fields, notify
+from wechat.combine import SubOrder
+from wechat.errors import MalformedAnswer, OutcomeUnknown
+
+ONE = SubOrder("1900000001", "S202611210000001", 100, "茶", "shop")
+TWO = SubOrder("1900000002", "S202611210000002", 250, "杯", "shop")
+ORDER: dict[str, Any] = {
+    "combine_appid": "wxd678efh567hg6787",
+    "combine_mchid": "1900000001",
+    "combine_out_trade_no": "S2026112100000C01",
+    "sub_orders": [ONE, TWO],
+    "notify_url": "https://shop.example.com/notify/wechat/combine",
+    "time_expire": datetime(2026, 11, 21, 4, 30, 59, tzinfo=UTC),
+    "scene_info": fields.scene("203.0.113.7", device_id="shop0001"),
+    "openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
+}
+
+
+def sub(order: SubOrder, **changes: Any) -> dict[str, Any]:
+    """Build what WeChat says of a paid part."""
+    total = order.total_fen
+    paid = {
+        "mchid": order.mchid,
+        "out_trade_no": order.out_trade_no,
+        "transaction_id": f"42{order.out_trade_no[1:]}",
+        "trade_type": "JSAPI",
+        "trade_state": "SUCCESS",
+        "bank_type": "OTHERS",
+        "attach": order.attach,
+        "success_time": "2026-11-21T12:34:56.120+08:00",
+        "amount": {"total_amount": total, "payer_amount": total, "currency": "CNY"},
+    }
+    return {name: value for name, value in (paid | changes).items() if value is not None}
+
+
+def whole(*subs: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Build what WeChat says of the whole order."""
+    return {
+        "combine_appid": ORDER["combine_appid"],
+        "combine_mchid": ORDER["combine_mchid"],
+        "combine_out_trade_no": ORDER["combine_out_trade_no"],
+        "combine_payer_info": {"openid": ORDER["openid"]},
+        "sub_orders": list(subs),
+        **changes,
+    }
+
+
+def test_a_combined_order_always_has_attach_and_device_id() -> None:
+    body = combine.combine_order("jsapi", **ORDER)
+    assert [one["attach"] for one in body["sub_orders"]] == ["shop", "shop"]
+    assert body["scene_info"]["device_id"] == "shop0001"
+    assert body["sub_orders"][1]["amount"] == {"total_amount": 250, "currency": "CNY"}
+    assert body["combine_payer_info"] == {"openid": ORDER["openid"]}
+    assert "combine_payer_info" not in combine.combine_order("native", **ORDER)
+
+
+@pytest.mark.parametrize(
+    ("count", "sub_mchid", "right"),
+    [
+        (1, None, False),
+        (2, None, True),
+        (10, None, True),
+        (11, None, False),
+        (1, "19", False),
+        (50, "19", True),
+        (51, "19", False),
+    ],
+)
+def test_direct_orders_have_two_to_ten_parts_partners_up_to_fifty(
+    count: int, sub_mchid: str | None, right: bool
+) -> None:
+    parts = [SubOrder("19", f"S1000{n:03}", 1, "茶", "a", sub_mchid) for n in range(count)]
+    if right:
+        combine.combine_order("h5", **{**ORDER, "sub_orders": parts})
+    else:
+        with pytest.raises(ValueError, match=r"^sub_orders: "):
+            combine.combine_order("h5", **{**ORDER, "sub_orders": parts})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"combine_appid": ""}, "combine_appid"),
+        ({"combine_out_trade_no": "S1"}, "combine_out_trade_no"),
+        ({"openid": None}, "openid"),
+        ({"sub_orders": [ONE, ONE]}, "sub_orders"),
+        ({"sub_orders": [ONE, SubOrder("19", "S123456", 0, "茶", "a")]}, "total_fen"),
+        ({"sub_orders": [ONE, SubOrder("19", "S123456", 1, "", "a")]}, "description"),
+        ({"sub_orders": [ONE, SubOrder("19", "S123456", 1, "茶", "")]}, "attach"),
+    ],
+)
+def test_what_wechat_would_refuse_is_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        combine.combine_order("jsapi", **{**ORDER, **changes})
+
+
+async def test_query_and_close_name_the_whole_order_and_every_part(world: Any) -> None:
+    def answer(request: httpx.Request) -> Any:
+        seen.append((request.url.path, request.content))
+        return world.answer(b"", 204) if request.method == "POST" else world.answer(found)
+
+    seen: list[Any] = []
+    found = whole(sub(ONE), sub(TWO))
+    client, number = world.client(answer), ORDER["combine_out_trade_no"]
+    combined = await combine.query(client, number)
+    numbers = [ONE.numbers(), TWO.numbers()]
+    await combine.close(
+        client, combine_appid="wx1", combine_out_trade_no=number, sub_orders=numbers
+    )
+    path = f"/v3/combine-transactions/out-trade-no/{number}"
+    assert seen[0] == (path, b"")
+    assert seen[1][0] == f"{path}/close"
+    assert json.loads(seen[1][1]) == {"combine_appid": "wx1", "sub_orders": numbers}
+    assert [(one.total_fen, one.payer_total_fen) for one in combined.parts] == [
+        (100, 100),
+        (250, 250),
+    ]
+    assert combined.parts[1].parties == {
+        "combine_appid": ORDER["combine_appid"],
+        "combine_mchid": ORDER["combine_mchid"],
+        "combine_out_trade_no": number,
+        "mchid": "1900000002",
+    }
+    with pytest.raises(OutcomeUnknown):
+        await combine.close(
+            world.client(lambda request: world.answer({"x": 1})),
+            combine_appid="wx1",
+            combine_out_trade_no=number,
+            sub_orders=numbers,
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (whole(), "sub_orders"),
+        (whole(sub_orders=None), "sub_orders"),
+        (whole(sub_orders=["x"]), "sub_orders"),
+        (whole(sub(ONE), sub(ONE)), "sub_orders"),
+        (whole(sub(ONE, mchid=None)), "mchid"),
+        (whole(sub(ONE, transaction_id=None)), "trade_state"),
+        (whole(sub(ONE), combine_mchid=""), "combine_mchid"),
+        (whole(sub(ONE), combine_out_trade_no="S2026112100000C99"), "combine_out_trade_no"),
+    ],
+)
+async def test_an_answer_that_is_not_whole_is_refused_by_name(
+    world: Any, content: dict[str, Any], field: str
+) -> None:
+    client = world.client(lambda request: world.answer(content))
+    with pytest.raises(MalformedAnswer) as caught:
+        await combine.query(client, ORDER["combine_out_trade_no"])
+    assert caught.value.field == field
+
+
+def test_a_notification_is_opened_whole(world: Any) -> None:
+    key = world.merchant.apiv3_key
+    found = notify.parse(json.dumps(envelope(world, whole(sub(ONE), sub(TWO)))).encode())
+    combined = combine.open_combined(key, found)
+    assert combined.combine_out_trade_no == ORDER["combine_out_trade_no"]
+    assert [one.out_trade_no for one in combined.parts] == [ONE.out_trade_no, TWO.out_trade_no]
+    assert combined.parts[0].openid == ORDER["openid"]
+    single = notify.parse(json.dumps(envelope(world)).encode())
+    with pytest.raises(MalformedAnswer, match="combine_appid"):
+        combine.open_combined(key, single)
+    other = envelope(world, resource={"original_type": "refund"})
+    with pytest.raises(MalformedAnswer, match="refund"):
+        combine.open_combined(key, notify.parse(json.dumps(other).encode()))

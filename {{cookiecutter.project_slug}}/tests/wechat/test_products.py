@@ -1,0 +1,122 @@
+"""H5, Native, App and the amount widget; merchants of their own and service providers."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.wechat.test_transactions import MINE, ORDER, PAID
+from wechat import fields, transactions
+from wechat.errors import MalformedAnswer
+
+PARTNER = {"sp_appid": "wx8888888888888888", "sp_mchid": "1230000109", "sub_mchid": "1900000109"}
+SUB_APP = {**PARTNER, "sub_appid": "wxd678efh567hg6999"}
+GOODS = {name: ORDER[name] for name in ORDER.keys() - {"appid", "mchid", "openid"}}
+
+
+@pytest.mark.parametrize(
+    ("product", "answer"),
+    [
+        ("jsapi", {"prepay_id": "wx201410272009395522657a690389285100"}),
+        ("app", {"prepay_id": "wx201410272009395522657a690389285100"}),
+        ("native", {"code_url": "weixin://wxpay/bizpayurl/up?pr=NwY5Mz9&groupid=00"}),
+        ("h5", {"h5_url": "https://wx.tenpay.com/cgi-bin/mmpayweb-bin/checkmweb?prepay_id=wx2016"}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("parties", "base"),
+    [(MINE, "/v3/pay/transactions"), (PARTNER, "/v3/pay/partner/transactions")],
+)
+async def test_each_product_has_its_path_and_its_answer(
+    world: Any, product: str, answer: dict[str, str], parties: dict[str, str], base: str
+) -> None:
+    def asked(request: httpx.Request) -> Any:
+        seen.append(request.url.path)
+        return world.answer(answer)
+
+    seen: list[str] = []
+    got = await transactions.prepay(world.client(asked), product, parties, b"{}")
+    assert ({got}, seen) == (set(answer.values()), [f"{base}/{product}"])
+    with pytest.raises(MalformedAnswer):
+        await transactions.prepay(
+            world.client(lambda request: world.answer({"other": "x"})), product, parties, b"{}"
+        )
+
+
+def test_h5_sends_where_the_buyer_is() -> None:
+    order = transactions.order("h5", MINE, **GOODS, scene_info=fields.scene("203.0.113.7", h5=True))
+    assert order["scene_info"] == {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Wap"}}
+    assert "payer" not in order
+    for product in ("h5", "scannedpos"):
+        with pytest.raises(ValueError, match=r"payer|scene_info"):
+            transactions.order(product, MINE, **GOODS)
+    for address in ("", "localhost", "1.2.3", "203.0.113.7:80"):
+        with pytest.raises(ValueError, match="address"):
+            fields.scene(address)
+
+
+@pytest.mark.parametrize("product", ["native", "app"])
+def test_native_and_app_name_no_payer(product: str) -> None:
+    order = transactions.order(product, MINE, **GOODS)
+    assert order.keys() == {*MINE, "description", "out_trade_no", "time_expire"} | {
+        "notify_url",
+        "amount",
+    }
+
+
+@pytest.mark.parametrize(
+    ("parties", "payer"), [(PARTNER, {"sp_openid": "oSp"}), (SUB_APP, {"sub_openid": "oSub"})]
+)
+def test_a_partner_order_has_sp_and_sub_names(
+    parties: dict[str, str], payer: dict[str, str]
+) -> None:
+    order = transactions.order("jsapi", parties, payer=payer, **GOODS)
+    assert order["payer"] == payer
+    assert parties.items() <= order.items()
+    assert not {"appid", "mchid"} & order.keys()
+
+
+@pytest.mark.parametrize(
+    ("parties", "payer", "field"),
+    [
+        (PARTNER, {"openid": "o"}, "payer"),
+        (PARTNER, {}, "payer"),
+        (SUB_APP, {"sp_openid": "o", "sub_openid": "o"}, "payer"),
+        (PARTNER, {"sub_openid": "o"}, "sub_appid"),
+        (PARTNER, {"sp_openid": ""}, "sp_openid"),
+        (MINE, {"sp_openid": "o"}, "payer"),
+        ({"sp_mchid": "1", "sub_mchid": "2"}, {"sp_openid": "o"}, "sp_appid"),
+        ({"sp_appid": "wx", "sp_mchid": "1"}, {"sp_openid": "o"}, "sub_mchid"),
+        ({"mchid": "1"}, {"openid": "o"}, "appid"),
+    ],
+)
+def test_half_a_party_or_the_wrong_openid_is_named(
+    parties: dict[str, str], payer: dict[str, str], field: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        transactions.order("jsapi", parties, payer=payer, **GOODS)
+
+
+async def test_a_partner_names_both_merchants_in_query_and_close(world: Any) -> None:
+    def answer(request: httpx.Request) -> Any:
+        targets.append(request.url.raw_path.decode())
+        if request.method == "POST":
+            bodies.append(request.content)
+            return world.answer(b"", 204)
+        plain = {name: PAID[name] for name in PAID.keys() - {"appid", "mchid"}}
+        return world.answer({**plain, **SUB_APP, "payer": {"sp_openid": "oSp"}})
+
+    targets: list[str] = []
+    bodies: list[bytes] = []
+    client, number = world.client(answer), PAID["out_trade_no"]
+    found = await transactions.query(client, SUB_APP, number)
+    await transactions.query_by_id(client, SUB_APP, PAID["transaction_id"])
+    await transactions.close(client, SUB_APP, number)
+    both, base = "?sp_mchid=1230000109&sub_mchid=1900000109", "/v3/pay/partner/transactions"
+    assert targets == [
+        f"{base}/out-trade-no/{number}{both}",
+        f"{base}/id/{PAID['transaction_id']}{both}",
+        f"{base}/out-trade-no/{number}/close",
+    ]
+    assert bodies == [b'{"sp_mchid":"1230000109","sub_mchid":"1900000109"}']
+    assert (found.parties, found.openid) == (SUB_APP, "oSp")

@@ -1,0 +1,173 @@
+"""Combined orders 合单: one payment for the orders of several merchants, all of them or none.
+
+Follows pay.weixin.qq.com/doc/v3/merchant/4012556926 and doc/v3/partner/4012757938. The prepay is
+signed and invoked with combine_appid; refunds and bills belong to the single sub orders.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from . import fields
+from .cipher import open_resource
+from .client import Client
+from .errors import MalformedAnswer, OutcomeUnknown
+from .notify import Envelope
+from .payment import Transaction
+from .transactions import PRODUCTS
+
+MOST_DIRECT, MOST = 10, 50
+_PATH = "/v3/combine-transactions"
+
+
+@dataclass(frozen=True)
+class SubOrder:
+    """One merchant's part 子单; of a service provider `mchid` is its own, `sub_mchid` the part's.
+
+    `attach` comes back in query, notification and bill; older pages require it.
+    """
+
+    mchid: str
+    out_trade_no: str
+    total_fen: int
+    description: str
+    attach: str
+    sub_mchid: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Build its place in sub_orders; raise ValueError naming the field that is refused."""
+        return {
+            **self.numbers(),
+            "description": fields.text("description", self.description, 127),
+            "attach": fields.text("attach", self.attach, 128),
+            "amount": {
+                "total_amount": fields.amount("total_fen", self.total_fen),
+                "currency": "CNY",
+            },
+        }
+
+    def numbers(self) -> dict[str, str]:
+        """Build what close names it by."""
+        sub = {"sub_mchid": fields.text("sub_mchid", self.sub_mchid, 32)} if self.sub_mchid else {}
+        number = fields.number("out_trade_no", self.out_trade_no, 6, 32)
+        return {"mchid": fields.text("mchid", self.mchid, 32), **sub, "out_trade_no": number}
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What WeChat says of a combined order: every part is a Transaction.
+
+    The parts' `parties` are {combine_appid, combine_mchid, combine_out_trade_no, mchid} and, if
+    they were sent, sub_mchid and sub_appid.
+    """
+
+    combine_out_trade_no: str
+    parts: tuple[Transaction, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: dict[str, Any]) -> "Combined":
+        """Read a query answer or a decrypted notification; raise MalformedAnswer naming a field."""
+        names = ("combine_appid", "combine_mchid", "combine_out_trade_no")
+        whole = {name: fields.string(data, name) for name in names}
+        openid = fields.optional(fields.group(data, "combine_payer_info"), "openid")
+        found = data.get("sub_orders")
+        if not isinstance(found, list) or not found:
+            raise MalformedAnswer("sub_orders", "not a list of sub orders")
+        parts = tuple(_part(one, whole, openid) for one in found)
+        if len({(part.parties["mchid"], part.out_trade_no) for part in parts}) != len(parts):
+            raise MalformedAnswer("sub_orders", "one sub order twice")
+        return cls(whole["combine_out_trade_no"], parts, data)
+
+
+def combine_order(
+    product: str,
+    *,
+    combine_appid: str,
+    combine_mchid: str,
+    combine_out_trade_no: str,
+    sub_orders: Sequence[SubOrder],
+    notify_url: str,
+    time_expire: datetime,
+    scene_info: Mapping[str, Any],
+    openid: str | None = None,
+) -> dict[str, Any]:
+    """Build the body of a combined prepay; raise ValueError naming the field that is refused.
+
+    `openid` is the buyer's under `combine_appid`; jsapi needs it. `scene_info` has
+    payer_client_ip and device_id, and h5_info for h5.
+    """
+    most = MOST if all(one.sub_mchid for one in sub_orders) else MOST_DIRECT
+    if not 2 <= len(sub_orders) <= most:
+        raise ValueError(f"sub_orders: 2 to {most}, not {len(sub_orders)}")
+    if len({(one.mchid, one.out_trade_no) for one in sub_orders}) != len(sub_orders):
+        raise ValueError("sub_orders: an out_trade_no twice")
+    body: dict[str, Any] = {
+        "combine_appid": fields.text("combine_appid", combine_appid, 32),
+        "combine_mchid": fields.text("combine_mchid", combine_mchid, 32),
+        "combine_out_trade_no": fields.number("combine_out_trade_no", combine_out_trade_no, 6, 32),
+        "scene_info": dict(scene_info),
+        "sub_orders": [one.body() for one in sub_orders],
+        "time_expire": fields.moment("time_expire", time_expire),
+        "notify_url": fields.url("notify_url", notify_url),
+    }
+    if product == "jsapi":
+        body["combine_payer_info"] = {"openid": fields.text("openid", openid or "", 128)}
+    return body
+
+
+async def prepay(client: Client, product: str, body: bytes | Mapping[str, Any]) -> str:
+    """Place the order; otherwise like transactions.prepay()."""
+    return fields.string(await client.post(f"{_PATH}/{product}", body), PRODUCTS[product])
+
+
+async def query(client: Client, combine_out_trade_no: str) -> Combined:
+    """Ask what became of the whole order; a sub order alone cannot be queried."""
+    found = Combined.parse(
+        await client.get(f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}")
+    )
+    if found.combine_out_trade_no != combine_out_trade_no:
+        said = f"{found.combine_out_trade_no} is not what was asked"
+        raise MalformedAnswer("combine_out_trade_no", said)
+    return found
+
+
+async def close(
+    client: Client,
+    *,
+    combine_appid: str,
+    combine_out_trade_no: str,
+    sub_orders: Sequence[Mapping[str, str]],
+) -> None:
+    """Close the whole order; `sub_orders` names exactly all of them, each as numbers() does.
+
+    Returns only on a verified 204; otherwise like transactions.close().
+    """
+    body = {"combine_appid": combine_appid, "sub_orders": [dict(one) for one in sub_orders]}
+    if await client.post(
+        f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}/close", body
+    ):
+        raise OutcomeUnknown("close was answered with a body instead of 204")
+
+
+def open_combined(apiv3_key: bytes, envelope: Envelope) -> Combined:
+    """Decrypt a combined payment; raise DecryptFailed, or MalformedAnswer when it is none."""
+    if envelope.original_type != "transaction":
+        raise MalformedAnswer("resource.original_type", f"{envelope.original_type} is no payment")
+    opened = open_resource(apiv3_key, envelope.resource)
+    return Combined.parse(fields.json_object("resource", opened))
+
+
+def _path(combine_out_trade_no: str) -> str:
+    return f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}"
+
+
+def _part(data: Any, whole: Mapping[str, str], openid: str | None) -> Transaction:
+    if not isinstance(data, dict):
+        raise MalformedAnswer("sub_orders", "a sub order is not an object")
+    parties = {**whole, "mchid": fields.string(data, "mchid")}
+    for name in ("sub_mchid", "sub_appid"):
+        if said := fields.optional(data, name):
+            parties[name] = said
+    return Transaction.read(data, parties, openid, total="total_amount", payer_total="payer_amount")
