@@ -10,18 +10,58 @@ from urllib.parse import urlsplit
 from sanic import HTTPResponse, Request, Sanic, json, raw, text
 from sanic.exceptions import MethodNotAllowed, NotFound
 
-from . import authorize, bills, cashier, certificates, controls, exchange, login, orders, refunds
+from . import (
+    authorize,
+    bills,
+    cashier,
+    certificates,
+    combine,
+    controls,
+    exchange,
+    h5,
+    login,
+    orders,
+    refunds,
+)
 from .wire import Answer, Call, compact
 from .world import World
 
 HERE = Path(__file__).parent
-ORDERS = "/v3/pay/transactions"
+ORDERS, PARTNER_ORDERS = "/v3/pay/transactions", "/v3/pay/partner/transactions"
+COMBINED = "/v3/combine-transactions"
+PRODUCTS = ("jsapi", "h5", "native", "app")
 REFUNDS = "/v3/refund/domestic/refunds"
-CALLS: list[tuple[str, str, str, Callable[[World, Call], Answer]]] = [
-    ("POST", f"{ORDERS}/jsapi", "prepay", orders.prepay),
-    ("GET", f"{ORDERS}/out-trade-no/<out_trade_no>", "query", orders.query),
-    ("GET", f"{ORDERS}/id/<transaction_id>", "query", orders.query_by_id),
-    ("POST", f"{ORDERS}/out-trade-no/<out_trade_no>/close", "close", orders.close),
+Handler = Callable[[World, Call], Answer]
+
+
+def _orders(base: str, *, partner: bool) -> list[tuple[str, str, str, Handler]]:
+    products = (*PRODUCTS, "scannedpos") if partner else PRODUCTS
+    prepay = partial(partial, orders.prepay, partner=partner)
+    return [
+        *(("POST", f"{base}/{name}", "prepay", prepay(product=name)) for name in products),
+        ("GET", f"{base}/out-trade-no/<out_trade_no>", "query", orders.query),
+        ("GET", f"{base}/id/<transaction_id>", "query", orders.query_by_id),
+        ("POST", f"{base}/out-trade-no/<out_trade_no>/close", "close", orders.close),
+    ]
+
+
+def _combined(base: str) -> list[tuple[str, str, str, Handler]]:
+    number = f"{base}/out-trade-no/<combine_out_trade_no>"
+    return [
+        *(
+            ("POST", f"{base}/{name}", "prepay", partial(combine.prepay, product=name))
+            for name in PRODUCTS
+        ),
+        ("GET", number, "query", combine.query),
+        ("POST", f"{number}/close", "close", combine.close),
+    ]
+
+
+#: method, path, the call's name in the fault menu, handler
+CALLS: list[tuple[str, str, str, Handler]] = [
+    *_orders(ORDERS, partner=False),
+    *_orders(PARTNER_ORDERS, partner=True),
+    *_combined(COMBINED),
     ("POST", REFUNDS, "refund", refunds.create),
     ("GET", f"{REFUNDS}/<out_refund_no>", "refund_query", refunds.query),
     ("GET", "/v3/bill/tradebill", "bill", bills.apply_trade_bill),
@@ -34,6 +74,7 @@ FILES = {
     "/console.css": ("console/console.css", "text/css; charset=utf-8"),
     "/console.js": ("console/console.js", "application/javascript"),
     "/bridge.js": ("bridge.js", "application/javascript"),
+    "/h5.js": ("h5.js", "application/javascript"),
 }
 _instances = itertools.count(1)
 
@@ -62,15 +103,16 @@ def create_app(world: World | None = None) -> Sanic[Any, Any]:
 
 
 def _add_wechat(app: Sanic[Any, Any], world: World) -> None:
-    for method, path, name, handler in CALLS:
+    for n, (method, path, name, handler) in enumerate(CALLS):
         view = partial(exchange.v3, world, name, handler)
-        app.add_route(view, path, methods=[method], name=f"{name}_{handler.__name__}", unquote=True)
+        app.add_route(view, path, methods=[method], name=f"v3_{n}", unquote=True)
     for path, (name, answer) in login.CALLS.items():
         view = partial(exchange.sns, world, name, answer)
         app.add_route(view, path, methods=["GET", "POST"], name=answer.__name__)
     app.add_route(
         partial(authorize.authorize, world), "/connect/oauth2/authorize", name="authorize"
     )
+    app.add_route(partial(h5.page, world), "/cgi-bin/mmpayweb-bin/checkmweb", name="h5_page")
 
 
 def _add_controls(app: Sanic[Any, Any], world: World) -> None:

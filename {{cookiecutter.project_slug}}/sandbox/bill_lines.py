@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from operator import itemgetter
 
 from .clock import BEIJING
+from .objects import TRADE_TYPES
 from .refunds import refund_object
 from .world import Order, Refund, Transaction, World
 
@@ -46,8 +47,7 @@ Row = dict[str, str]
 NONE = dict.fromkeys([*ALL, "退款申请时间", "退款成功时间"], "") | {
     **dict.fromkeys(("应结订单金额", "代金券金额", "订单金额"), "0.00"),
     **dict.fromkeys(("退款金额", "充值券退款金额", "申请退款金额"), "0.00"),
-    **dict.fromkeys(("特约商户号", "微信退款单号", "商户退款单号"), "0"),
-    "交易类型": "JSAPI",
+    **dict.fromkeys(("微信退款单号", "商户退款单号"), "0"),
     "付款银行": "OTHERS",
     "货币种类": "CNY",
     "手续费": "0.00000",
@@ -56,10 +56,15 @@ NONE = dict.fromkeys([*ALL, "退款申请时间", "退款成功时间"], "") | {
 REFUNDED = {"交易状态": "REFUND", "退款类型": "ORIGINAL", "退款状态": "PROCESSING"}
 
 
-def trade_bill(world: World, day: date, kind: str) -> bytes:
-    """Write the trade bill of a day; b"" when nothing happened. `kind`: ALL, SUCCESS, REFUND."""
+def trade_bill(world: World, mchid: str, sub_mchid: str | None, day: date, kind: str) -> bytes:
+    """Write a merchant's trade bill of a day; b"" when nothing happened.
+
+    `kind`: ALL, SUCCESS, REFUND. A service provider's holds all its sub merchants, or one.
+    """
     payments, refunds = [], []
-    for order in world.orders.values():
+    for order in _orders_of(world, mchid):
+        if sub_mchid not in (None, order.parties.get("sub_mchid")):
+            continue
         taken = [paid for paid in order.transactions if _on(paid.paid_at, day)]
         back = [refund for refund in order.refunds if _on(refund.accepted_at, day)]
         payments += [_payment(order, paid) for paid in taken]
@@ -75,9 +80,9 @@ def trade_bill(world: World, day: date, kind: str) -> bytes:
     return _write(COLUMNS[kind], rows, summary) if rows else b""
 
 
-def fund_flow(world: World, day: date) -> bytes:
+def fund_flow(world: World, mchid: str, day: date) -> bytes:
     """Write the fund-flow bill of a day: payments in, refunds out, and the balance after each."""
-    found = sorted(_movements(world.orders.values()))
+    found = sorted(_movements(_orders_of(world, mchid)))
     balance, income, spent, rows = 0, [0], [0], []
     for moment, number, change in found:
         balance += change
@@ -92,6 +97,10 @@ def fund_flow(world: World, day: date) -> bytes:
         "支出金额": yuan(sum(spent)),
     }
     return _write(FLOW, rows, summary) if rows else b""
+
+
+def _orders_of(world: World, mchid: str) -> list[Order]:
+    return [order for order in world.orders.values() if order.mchid == mchid]
 
 
 def yuan(amount: int) -> str:
@@ -119,13 +128,17 @@ def _time(moment: float) -> str:
 
 
 def _order_columns(order: Order, transaction_id: str) -> Row:
+    paid = next(one for one in order.transactions if one.transaction_id == transaction_id)
+    purchase = order.purchase
     return NONE | {
-        "公众账号ID": order.body["appid"],
-        "商户号": order.body["mchid"],
-        "设备号": order.body.get("scene_info", {}).get("device_id", ""),
+        "公众账号ID": order.parties.get("sp_appid") or purchase.appid,
+        "商户号": order.mchid,
+        "特约商户号": order.parties.get("sub_mchid", "0"),
+        "设备号": purchase.body.get("scene_info", {}).get("device_id", ""),
         "微信订单号": transaction_id,
         "商户订单号": order.out_trade_no,
-        "用户标识": order.openid,
+        "用户标识": paid.openid,
+        "交易类型": TRADE_TYPES[purchase.product],
         "商品名称": _plain(order.body["description"]),
         "商户数据包": _plain(order.body.get("attach", "")),
     }

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import partial
 
 from .bill_lines import fund_flow, trade_bill
 from .clock import BEIJING
@@ -25,8 +26,9 @@ ACCOUNTS = ("BASIC", "OPERATION", "FEES")
 
 @dataclass(frozen=True)
 class Bill:
-    """A file that waits to be downloaded, until a virtual Unix second; `cut` half way."""
+    """A merchant's file that waits, until a virtual Unix second; `cut` half way."""
 
+    mchid: str
     content: bytes
     expires_at: float
     cut: bool
@@ -35,28 +37,32 @@ class Bill:
 def apply_trade_bill(world: World, call: Call) -> Answer:
     """Answer GET /v3/bill/tradebill (申请交易账单): hash of the unpacked bytes and a link."""
     kind = _choice(call, "bill_type", BILL_TYPES)
-    return _apply(world, call, "bill_type", lambda day: trade_bill(world, day, kind))
+    sub = _sub_mchid(world, call)
+    write = partial(trade_bill, world, call.mchid, sub, kind=kind)
+    return _apply(world, call, {"bill_type", "sub_mchid"}, write)
 
 
 def apply_fund_flow(world: World, call: Call) -> Answer:
     """Answer GET /v3/bill/fundflowbill (申请资金账单): every movement is in the account BASIC."""
     account = _choice(call, "account_type", ACCOUNTS)
-    write = fund_flow if account == "BASIC" else lambda *_: b""
-    return _apply(world, call, "account_type", lambda day: write(world, day))
+    write = partial(fund_flow, world, call.mchid) if account == "BASIC" else lambda _: b""
+    return _apply(world, call, {"account_type"}, write)
 
 
 def download(world: World, call: Call) -> Answer:
     """Answer GET /v3/billdownload/file?token= (下载账单): raw bytes, which nobody signs."""
     bill = world.bills.get(call.query.get("token", ""))
+    if bill is not None and bill.mchid != call.mchid:
+        raise RefusalError(403, "NO_AUTH", "只能下载本商户申请的账单")
     if bill is None or world.clock.now() >= bill.expires_at:
         raise RefusalError(400, "INVALID_REQUEST", "下载链接无效或已过期，请重新申请")
     headers = api_headers() | {"Content-Type": "application/octet-stream"}
     return Answer(200, bill.content, headers, signed=False, cut=bill.cut)
 
 
-def _apply(world: World, call: Call, choice: str, write: Callable[[date], bytes]) -> Answer:
+def _apply(world: World, call: Call, choices: set[str], write: Callable[[date], bytes]) -> Answer:
     packed = _choice(call, "tar_type", ("", "GZIP")) == "GZIP"
-    if unknown := call.query.keys() - {"bill_date", "tar_type", choice}:
+    if unknown := call.query.keys() - {"bill_date", "tar_type", *choices}:
         name = min(unknown)
         raise parameter_error(f"/query/{name}", call.query[name], "未定义的参数")
     content = write(_day(world, call))
@@ -66,7 +72,7 @@ def _apply(world: World, call: Call, choice: str, write: Callable[[date], bytes]
     fault, token = world.faults.take("bill"), secrets.token_urlsafe(24)
     content = gzip.compress(content) if packed else content
     content = content[: len(content) // 2] if fault == "truncated" else content
-    world.bills[token] = Bill(content, world.clock.now() + LIFETIME, fault == "cut")
+    world.bills[token] = Bill(call.mchid, content, world.clock.now() + LIFETIME, fault == "cut")
     return json_answer(
         200,
         {
@@ -75,6 +81,14 @@ def _apply(world: World, call: Call, choice: str, write: Callable[[date], bytes]
             "download_url": f"http://{call.headers['host']}/v3/billdownload/file?token={token}",
         },
     )
+
+
+def _sub_mchid(world: World, call: Call) -> str | None:
+    """Read the sub merchant to which a service provider narrows its bill."""
+    sub, merchant = call.query.get("sub_mchid"), world.keys.merchant(call.mchid)
+    if sub is not None and not (merchant and sub in merchant.subs):
+        raise RefusalError(403, "NO_AUTH", "特约商户未授权该服务商")
+    return sub
 
 
 def _day(world: World, call: Call) -> date:

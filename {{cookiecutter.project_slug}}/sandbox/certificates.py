@@ -18,7 +18,9 @@ def certificates(world: World, call: Call) -> Answer:
     if world.faults.menu["signing"] == "public_key" or algorithm == "SM2":
         message = "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥"
         raise RefusalError(404, "RESOURCE_NOT_EXISTS", message)
-    listed = [_listed(signer, world.keys.apiv3_key) for signer in world.keys.platform]
+    merchant = world.keys.merchant(call.mchid)
+    assert merchant is not None
+    listed = [_listed(signer, merchant.apiv3_key) for signer in world.keys.platform]
     return json_answer(200, {"data": listed})
 
 

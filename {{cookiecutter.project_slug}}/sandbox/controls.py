@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import cashier, refunds
+from . import cashier, h5, refunds, till
 from .clock import rfc3339
+from .keys import Keys, Merchant
 from .wire import RefusalError
 from .world import Order, Refund, World
 
@@ -35,14 +36,15 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 
 def credentials(world: World, _: Mapping[str, Any]) -> dict[str, Any]:
-    """Hand out every key of both sides, so that anybody can play either."""
+    """Hand out every key of both sides, so that anybody can play either.
+
+    `sp` is a service provider 服务商, `sub` its sub merchants 特约商户 without keys of their own;
+    `others` are merchants bound to the same apps, for combined orders.
+    """
     keys = world.keys
+    own, *others, provider = keys.merchants
     return {
-        "mchid": keys.mchid,
-        "merchant_serial": keys.merchant.serial,
-        "merchant_private_key_pem": keys.merchant.private_pem(),
-        "merchant_certificate_pem": keys.merchant.certificate_pem(),
-        "apiv3_key": keys.apiv3_key,
+        **_merchant(keys, own),
         "apiv2_key": keys.apiv2_key,
         "public_key_id": keys.public_key.serial,
         "public_key_pem": keys.public_key.public_pem(),
@@ -55,8 +57,26 @@ def credentials(world: World, _: Mapping[str, Any]) -> dict[str, Any]:
             }
             for signer in keys.platform
         ],
-        "apps": [{"kind": app.kind, "appid": app.appid, "secret": app.secret} for app in keys.apps],
+        "sp": _merchant(keys, provider),
+        "sub": [{"mchid": sub, "apps": _apps(keys, sub)} for sub in provider.subs],
+        "others": [_merchant(keys, other) for other in others],
     }
+
+
+def _merchant(keys: Keys, one: Merchant) -> dict[str, Any]:
+    return {
+        "mchid": one.mchid,
+        "merchant_serial": one.signer.serial,
+        "merchant_private_key_pem": one.signer.private_pem(),
+        "merchant_certificate_pem": one.signer.certificate_pem(),
+        "apiv3_key": one.apiv3_key,
+        "apps": _apps(keys, one.mchid),
+    }
+
+
+def _apps(keys: Keys, mchid: str) -> list[dict[str, str]]:
+    apps = keys.apps_of(mchid)
+    return [{"kind": app.kind, "appid": app.appid, "secret": app.secret} for app in apps]
 
 
 def login_code(world: World, form: dict[str, Any]) -> dict[str, str]:
@@ -78,7 +98,7 @@ def oauth_code(world: World, form: dict[str, Any]) -> dict[str, str]:
 
 def preview(world: World, form: dict[str, Any]) -> dict[str, Any]:
     """Show what the payment sheet shows: {merchant, description, total}, total in fen."""
-    found = cashier.preview(world, form)
+    found = till.preview(world, str(form.get("code_url") or cashier.prepay_id(form)))
     if found is None:
         raise ControlError("package names no prepay_id of ours", 404)
     return found
@@ -170,6 +190,8 @@ ACTS: dict[str, Control] = {
     "clock": advance_clock,
     "notify": notify,
     "refund": refund,
+    "scan": h5.scan,
+    "h5": h5.open_link,
 }
 
 
@@ -201,16 +223,20 @@ def _cursor(form: Mapping[str, Any]) -> int:
 
 def _rows(order: Order, now: float) -> list[dict[str, Any]]:
     """Make one row, or one for each time the money came (force)."""
-    row = {
-        "mchid": order.body["mchid"],
+    row: dict[str, Any] = {
+        "mchid": order.mchid,
         "out_trade_no": order.out_trade_no,
         "transaction_id": None,
         "trade_state": order.state(now),
         "total": order.total,
         "payer_total": None,
         "refunds": [],
-        "notified": order.notified,
+        "notified": order.purchase.notified,
     }
+    if order.purchase.combined:
+        row["combine_out_trade_no"] = order.purchase.number
+    if "sub_mchid" in order.parties:
+        row["sub_mchid"] = order.parties["sub_mchid"]
     return [
         row
         | {"transaction_id": paid.transaction_id, "payer_total": paid.payer_total}

@@ -7,7 +7,7 @@ from typing import Any
 from sanic import HTTPResponse, Request
 
 from . import login
-from .gate import authenticate
+from .gate import authenticate, is_order
 from .sealing import answer_signer, signature_headers
 from .wire import Answer, Call, RefusalError, json_answer
 from .world import World
@@ -104,7 +104,7 @@ def _instead(name: str, fault: str | None) -> Answer | None:
 
 def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
     """Sign every 2xx, the empty 204 too; a 401 about an order has no Request-ID either."""
-    if answer.status == 401 and call.target.startswith("/v3/pay/transactions/"):
+    if answer.status == 401 and is_order(call):
         del answer.headers["Request-ID"]
     if answer.signed and answer.status in (200, 202, 204):
         signing = world.faults.menu["signing"]

@@ -3,14 +3,17 @@
 doc/v3/merchant/4012525167 and 4012525182; each number is a length in characters unless said.
 """
 
-from .schema import Flag, Items, Number, Opaque, Record, Text
+from functools import cache
+
+from .schema import Flag, Items, Number, Opaque, Record, Rule, Text
 
 OUT_TRADE_NO = Text(
     label="商户订单号", required=True, least=6, most=32, pattern=r"[0-9A-Za-z_\-|*]+"
 )
 TRANSACTION_ID = Text(label="微信支付订单号", required=True, most=32, pattern=r"[0-9A-Za-z]+")
 MCHID = Text(label="商户号", required=True, most=32, pattern=r"[0-9]+")
-CLOSE = Record(label="关单", fields={"mchid": MCHID})
+APPID = Text(label="公众账号ID", required=True, most=32, pattern=r"[0-9A-Za-z]+")
+OPENID = Text(label="用户标识", most=128, pattern=r"[0-9A-Za-z_\-]+")
 
 OUT_REFUND_NO = Text(label="商户退款单号", required=True, most=64, pattern=r"[0-9A-Za-z_\-|*@]+")
 
@@ -28,19 +31,35 @@ _STORE = Record(
     label="商户门店信息",
     fields={
         "id": Text(label="门店编号", most=32),
+        "out_id": Text(label="商家自定义编码", most=32),
         "name": Text(label="门店名称", most=256),
         "area_code": Text(label="地区编码", most=32),
         "address": Text(label="详细地址", most=512),
     },
 )
-_SCENE = Record(
-    label="场景信息",
+h5_info = Record(
+    label="H5场景信息",
+    required=True,
     fields={
-        "payer_client_ip": Text(label="用户终端IP", required=True, most=45),
-        "device_id": Text(label="商户端设备号", most=32),
-        "store_info": _STORE,
+        "type": Text(label="场景类型", required=True, most=32),
+        "app_name": Text(label="应用名称", most=64),
+        "app_url": Text(label="网站URL", most=128),
+        "bundle_id": Text(label="iOS平台BundleID", most=128),
+        "package_name": Text(label="Android平台PackageName", most=128),
     },
 )
+_PAYER_IP = Text(label="用户终端IP", required=True, most=45)
+_DEVICE = Text(label="商户端设备号", most=32)
+
+
+def _scene(product: str) -> Record:
+    found: dict[str, Rule] = {"payer_client_ip": _PAYER_IP, "device_id": _DEVICE}
+    found["store_info"] = _STORE
+    needed = product in ("h5", "scannedpos")
+    h5: dict[str, Rule] = {"h5_info": h5_info} if product == "h5" else {}
+    return Record(label="场景信息", required=needed, fields=found | h5)
+
+
 _DETAIL = Record(
     label="优惠功能",
     most_bytes=6144,
@@ -55,40 +74,63 @@ _LIMIT = Text(
     label="支付方式", most=32, choices=("no_balance", "no_credit", "no_debit", "balance_only")
 )
 
-PREPAY = Record(
-    label="JSAPI下单",
+_SETTLE = Record(label="结算信息", fields={"profit_sharing": Flag(label="分账标识")})
+_AMOUNT = Record(
+    label="订单金额",
+    required=True,
     fields={
-        "appid": Text(label="公众账号ID", required=True, most=32, pattern=r"[0-9A-Za-z]+"),
-        "mchid": MCHID,
-        "description": Text(label="商品描述", required=True, most=127),
-        "out_trade_no": OUT_TRADE_NO,
-        "time_expire": Text(label="支付结束时间", most=64),
-        "attach": Text(label="商户数据包", most=128),
-        "notify_url": Text(label="商户回调地址", required=True, most=255),
-        "goods_tag": Text(label="订单优惠标记", most=32),
-        "limit_pay": Items(label="指定支付方式", item=_LIMIT, most=4),
-        "support_fapiao": Flag(label="电子发票入口开放标识"),
-        "amount": Record(
-            label="订单金额",
-            required=True,
-            fields={
-                "total": Number(label="总金额", required=True, least=1),
-                "currency": Text(label="货币类型", most=16, choices=("CNY",)),
-            },
-        ),
-        "payer": Record(
-            label="支付者",
-            fields={
-                "openid": Text(label="用户标识", most=128, pattern=r"[0-9A-Za-z_\-]+"),
-                "identity": _OTHER_PRODUCT,
-            },
-        ),
-        "detail": _DETAIL,
-        "scene_info": _SCENE,
-        "settle_info": Record(label="结算信息", fields={"profit_sharing": Flag(label="分账标识")}),
-        "subsidy_info": _OTHER_PRODUCT,
+        "total": Number(label="总金额", required=True, least=1),
+        "currency": Text(label="货币类型", most=16, choices=("CNY",)),
     },
 )
+_OPTIONAL_APPID = Text(label="应用ID", most=32, pattern=r"[0-9A-Za-z]+")
+_PARTIES: dict[str, Rule] = {"appid": APPID, "mchid": MCHID}
+_PARTNERS: dict[str, Rule] = {
+    "sp_appid": APPID,
+    "sp_mchid": MCHID,
+    "sub_appid": _OPTIONAL_APPID,
+    "sub_mchid": MCHID,
+}
+
+
+@cache
+def prepay(product: str, *, partner: bool) -> Record:
+    """Return the fields of an order of a product, for a merchant of its own or a provider."""
+    names = ("sp_openid", "sub_openid") if partner else ("openid",)
+    payer: dict[str, Rule] = {"identity": _OTHER_PRODUCT}
+    if product in ("jsapi", "scannedpos"):
+        payer |= dict.fromkeys(names, OPENID)
+    parties = dict(_PARTNERS if partner else _PARTIES)
+    if product == "scannedpos":
+        parties["sp_appid"] = _OPTIONAL_APPID
+    return Record(
+        label="下单",
+        fields={
+            **parties,
+            "description": Text(label="商品描述", required=True, most=127),
+            "out_trade_no": OUT_TRADE_NO,
+            "time_expire": Text(label="支付结束时间", most=64),
+            "attach": Text(label="商户数据包", most=128),
+            "notify_url": Text(label="商户回调地址", required=True, most=255),
+            "goods_tag": Text(label="订单优惠标记", most=32),
+            "limit_pay": Items(label="指定支付方式", item=_LIMIT, most=4),
+            "support_fapiao": Flag(label="电子发票入口开放标识"),
+            "amount": _AMOUNT,
+            "payer": Record(label="支付者", fields=payer),
+            "detail": _DETAIL,
+            "scene_info": _scene(product),
+            "settle_info": _SETTLE,
+            "subsidy_info": _OTHER_PRODUCT,
+        },
+    )
+
+
+@cache
+def close(*, partner: bool) -> Record:
+    """Return the fields of close 关单."""
+    both: dict[str, Rule] = {"sp_mchid": MCHID, "sub_mchid": MCHID}
+    return Record(label="关单", fields=both if partner else {"mchid": MCHID})
+
 
 _REFUND_GOODS = Record(
     label="退款商品",
@@ -114,6 +156,7 @@ _REFUND_FROM = Record(
 REFUND = Record(
     label="申请退款",
     fields={
+        "sub_mchid": Text(label="特约商户号", most=32, pattern=r"[0-9]+"),
         "transaction_id": Text(label="微信支付订单号", most=32, pattern=r"[0-9A-Za-z]+"),
         "out_trade_no": Text(label="商户订单号", least=6, most=32, pattern=r"[0-9A-Za-z_\-|*]+"),
         "out_refund_no": OUT_REFUND_NO,

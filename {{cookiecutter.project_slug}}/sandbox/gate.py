@@ -5,9 +5,10 @@ doc/v3/merchant/4012365336; the wording of each answer was published or probed t
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from .keys import Keys
+from .keys import Keys, Merchant
 from .sealing import SIGNATURE_TYPE, holds
 from .wire import BAD_SIGNATURE, ILLEGAL_PARAMETER, Call, RefusalError
 
@@ -21,19 +22,21 @@ def authenticate(keys: Keys, call: Call) -> None:
 
     Orders look at Authorization first; every other call looks for Accept and User-Agent first.
     """
-    if not _is_order(call):
+    if not is_order(call):
         _check_headers(call)
     pairs = _pairs(call)
     _check_timestamp(pairs["timestamp"])
-    if pairs["mchid"] != keys.mchid or pairs["serial_no"] != keys.merchant.serial:
+    merchant = keys.merchant(pairs["mchid"])
+    if merchant is None or pairs["serial_no"] != merchant.signer.serial:
         raise _sign_error("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
-    _check_signature(keys, call, pairs)
+    _check_signature(merchant, call, pairs)
     _check_headers(call)
     call.mchid = pairs["mchid"]
 
 
-def _is_order(call: Call) -> bool:
-    return call.target.startswith("/v3/pay/transactions/")
+def is_order(call: Call) -> bool:
+    """Tell whether a call is one of the order API's."""
+    return call.target.startswith(("/v3/pay/", "/v3/combine-transactions/"))
 
 
 def _check_headers(call: Call) -> None:
@@ -49,7 +52,7 @@ def _check_headers(call: Call) -> None:
 def _pairs(call: Call) -> dict[str, str]:
     scheme, _, rest = call.headers.get("authorization", "").partition(" ")
     if not scheme.startswith("WECHATPAY2-"):
-        raise _sign_error("签名信息错误，验签失败" if _is_order(call) else FORMAT)
+        raise _sign_error("签名信息错误，验签失败" if is_order(call) else FORMAT)
     if scheme != SIGNATURE_TYPE:
         raise _sign_error("HTTP头Authorization认证类型不正确")
     matches = [re.fullmatch(r'(\w+)="([^"]+)"', pair) for pair in rest.split(",")]
@@ -66,11 +69,11 @@ def _check_timestamp(text: str) -> None:
         raise _sign_error("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟")
 
 
-def _check_signature(keys: Keys, call: Call, pairs: dict[str, str]) -> None:
+def _check_signature(merchant: Merchant, call: Call, pairs: dict[str, str]) -> None:
     head = f"{call.method}\n{call.target}\n{pairs['timestamp']}\n{pairs['nonce_str']}\n"
     message = head.encode() + call.body + b"\n"
     call.signed_message = message.decode(errors="replace")
-    if not holds(keys.merchant.key.public_key(), pairs["signature"], message):
+    if not holds(merchant.signer.key.public_key(), pairs["signature"], message):
         raise _not_matching(call)
 
 
@@ -97,9 +100,11 @@ def _sign_error(message: str, detail: dict[str, Any] | None = None, why: str = "
     )
 
 
-def check_mchid(call: Call, mchid: str, where: str) -> None:
-    """Refuse when the body or query names another merchant than Authorization does."""
-    if mchid != call.mchid:
-        message = "http header中的mchid与post payload中的mchid不匹配"
-        detail = {"field": f"/{where}/mchid", "value": mchid, "issue": "不匹配", "location": where}
+def check_mchid(call: Call, named: Mapping[str, Any], where: str) -> None:
+    """Refuse when body or query name another merchant than Authorization does."""
+    name = next(name for name in ("combine_mchid", "sp_mchid", "mchid") if name in named)
+    if named[name] != call.mchid:
+        message = f"http header中的mchid与post payload中的{name}不匹配"
+        detail = {"field": f"/{where}/{name}", "value": named[name], "issue": "不匹配"}
+        detail |= {"location": where}
         raise RefusalError(400, "PARAM_ERROR", message, number=ILLEGAL_PARAMETER, detail=detail)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 FIVE_YEARS = timedelta(days=5 * 365)
+KINDS = ("miniprogram", "official_account", "app")
 
 
 @dataclass(frozen=True)
@@ -46,41 +47,63 @@ class Signer:
 
 @dataclass(frozen=True)
 class App:
-    """An application of WeChat: `kind` is miniprogram or official_account."""
+    """An application: `kind` is miniprogram, official_account or app; bound to `mchids`."""
 
     kind: str
     appid: str
     secret: str = field(repr=False)
+    mchids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Merchant:
+    """A merchant number; of a service provider 服务商 `subs` are its sub merchants 特约商户."""
+
+    mchid: str
+    signer: Signer
+    apiv3_key: str = field(repr=False)
+    subs: tuple[str, ...] = ()
 
 
 @dataclass
 class Keys:
-    """Everything secret in the sandbox; `platform` is ordered, the newest last."""
+    """Everything secret in the sandbox; `platform` is ordered, the newest last.
 
-    mchid: str
-    merchant: Signer
+    `merchants`: the one that shops use, another one (for combined orders), a service provider.
+    """
+
+    merchants: list[Merchant]
     public_key: Signer
     platform: list[Signer]
     apps: list[App]
-    apiv3_key: str = field(repr=False)
     apiv2_key: str = field(repr=False)
 
     def rotate(self) -> None:
         """Add a platform certificate; the ones before stay listed and valid."""
         self.platform.append(issue_certificate("Tenpay.com sign"))
 
+    def merchant(self, mchid: str) -> Merchant | None:
+        """Find a merchant that has keys."""
+        return next((one for one in self.merchants if one.mchid == mchid), None)
+
+    def apps_of(self, mchid: str) -> list[App]:
+        """List the applications bound to a merchant number."""
+        return [app for app in self.apps if mchid in app.mchids]
+
 
 def make_keys() -> Keys:
-    """Make a merchant, its apps and WeChat's own keys, all recognisably of the sandbox."""
-    mchid = "9" + _pick(string.digits, 9)
+    """Make merchants, their apps and WeChat's own keys, all recognisably of the sandbox."""
+    own, other = _merchant(), _merchant()
+    provider = _merchant(subs=(_mchid(), _mchid()))
+    apps = [_app(kind, own.mchid, other.mchid) for kind in KINDS]
+    apps += [_app(kind, provider.mchid) for kind in KINDS]
+    apps += [_app(kind, sub) for sub in provider.subs for kind in KINDS]
     serial = "PUB_KEY_ID_9" + _pick(string.digits, 27)
     return Keys(
-        mchid=mchid,
-        merchant=issue_certificate(mchid),
+        merchants=[own, other, provider],
         public_key=Signer(serial, rsa.generate_private_key(65537, 2048)),
         platform=[issue_certificate("Tenpay.com sign")],
-        apps=[_app("miniprogram"), _app("official_account")],
-        apiv3_key=_pick(string.ascii_letters + string.digits, 32),
+        apps=apps,
         apiv2_key=_pick(string.ascii_letters + string.digits, 32),
     )
 
@@ -88,7 +111,7 @@ def make_keys() -> Keys:
 def open_keys(folder: Path) -> Keys:
     """Read `keys.json` in the folder, or make it there, readable by its owner only."""
     file = folder / "keys.json"
-    if not file.exists():
+    if not file.exists() or "merchants" not in json.loads(file.read_text()):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = folder / f".{secrets.token_hex(4)}"
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
@@ -116,8 +139,17 @@ def _signer(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> Signer:
     return Signer(f"{certificate.serial_number:040X}", key, certificate)
 
 
-def _app(kind: str) -> App:
-    return App(kind, "wx9" + secrets.token_hex(8)[:15], secrets.token_hex(16))
+def _app(kind: str, *mchids: str) -> App:
+    return App(kind, "wx9" + secrets.token_hex(8)[:15], secrets.token_hex(16), mchids)
+
+
+def _mchid() -> str:
+    return "9" + _pick(string.digits, 9)
+
+
+def _merchant(subs: tuple[str, ...] = ()) -> Merchant:
+    mchid, apiv3_key = _mchid(), _pick(string.ascii_letters + string.digits, 32)
+    return Merchant(mchid, issue_certificate(mchid), apiv3_key, subs)
 
 
 def _pick(alphabet: str, length: int) -> str:
@@ -126,25 +158,32 @@ def _pick(alphabet: str, length: int) -> str:
 
 def _to_json(keys: Keys) -> dict[str, Any]:
     return {
-        "mchid": keys.mchid,
-        "apiv3_key": keys.apiv3_key,
+        "merchants": [
+            {
+                "mchid": one.mchid,
+                "signer": [one.signer.private_pem(), one.signer.certificate_pem()],
+                "apiv3_key": one.apiv3_key,
+                "subs": one.subs,
+            }
+            for one in keys.merchants
+        ],
         "apiv2_key": keys.apiv2_key,
         "public_key_id": keys.public_key.serial,
         "public_key": keys.public_key.private_pem(),
-        "merchant": [keys.merchant.private_pem(), keys.merchant.certificate_pem()],
         "platform": [[one.private_pem(), one.certificate_pem()] for one in keys.platform],
-        "apps": [[app.kind, app.appid, app.secret] for app in keys.apps],
+        "apps": [[app.kind, app.appid, app.secret, list(app.mchids)] for app in keys.apps],
     }
 
 
 def _from_json(stored: dict[str, Any]) -> Keys:
     return Keys(
-        mchid=stored["mchid"],
-        merchant=_load(*stored["merchant"]),
+        merchants=[
+            Merchant(one["mchid"], _load(*one["signer"]), one["apiv3_key"], tuple(one["subs"]))
+            for one in stored["merchants"]
+        ],
         public_key=Signer(stored["public_key_id"], _load_key(stored["public_key"])),
         platform=[_load(*pair) for pair in stored["platform"]],
-        apps=[App(*app) for app in stored["apps"]],
-        apiv3_key=stored["apiv3_key"],
+        apps=[App(kind, appid, secret, tuple(of)) for kind, appid, secret, of in stored["apps"]],
         apiv2_key=stored["apiv2_key"],
     )
 

@@ -17,17 +17,22 @@ import httpx
 
 from .clock import Clock, rfc3339
 from .faults import Faults, NotificationFault
-from .keys import Keys, Signer
+from .keys import Keys, Merchant, Signer
 from .log import Log
 from .sealing import seal, signature_headers
 from .wire import compact, request_id
 
 if TYPE_CHECKING:
-    from .world import Order, Refund
+    from .world import Purchase, Refund
 
 DEADLINE = 5
 LADDER = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
 REVERSE_WAIT = 60
+#: what notification_amount_delta_fen falsifies; of a combined payment in its first sub order
+AMOUNTS = {
+    "transaction": {"total", "payer_total", "total_amount", "payer_amount"},
+    "refund": {"refund"},
+}
 SUMMARIES = {
     "TRANSACTION.SUCCESS": "支付成功",
     "REFUND.SUCCESS": "退款成功",
@@ -40,7 +45,7 @@ SUMMARIES = {
 class Notification:
     """One notification: its id and body never change."""
 
-    about: "Order | Refund"
+    about: "Purchase | Refund"
     url: str
     body: bytes
     received: bool = False
@@ -88,14 +93,20 @@ class Outbox:
         self._http: httpx.AsyncClient | None = None
 
     def announce(
-        self, about: "Order | Refund", url: str, event_type: str, payload: dict[str, Any]
+        self,
+        about: "Purchase | Refund",
+        merchant: Merchant,
+        url: str,
+        event_type: str,
+        payload: dict[str, Any],
     ) -> Notification:
-        """Seal what has happened into a notification and send it."""
+        """Seal what has happened into a notification to this merchant and send it."""
         fault = self._faults.for_notification()
         kind = event_type.split(".")[0].lower()
-        for name in ("total", "payer_total") if kind == "transaction" else ("refund",):
-            payload["amount"][name] += fault.delta_fen
-        resource = seal(self._keys.apiv3_key, compact(payload), kind)
+        amount = payload.get("sub_orders", [payload])[0]["amount"]
+        for name in AMOUNTS[kind] & amount.keys():
+            amount[name] += fault.delta_fen
+        resource = seal(merchant.apiv3_key, compact(payload), kind)
         envelope = {
             "id": str(uuid.uuid4()),
             "create_time": rfc3339(self._clock.now()),

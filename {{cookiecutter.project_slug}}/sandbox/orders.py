@@ -1,60 +1,58 @@
-"""JSAPI and mini-program orders: prepay 下单, query 查单, close 关单, by WeChat's rules."""
+"""Orders of every product: prepay 下单, query 查单, close 关单, by WeChat's rules.
 
-import ipaddress
-import re
+A merchant's own orders and a service provider's differ in the names of their parties alone.
+"""
+
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from . import fields
-from .clock import BEIJING, rfc3339
+from .checks import check_appid, check_openid, check_sub_mchid, check_values, parse_time
+from .clock import BEIJING
 from .gate import check_mchid
+from .objects import order_object
 from .schema import read_body
 from .wire import Answer, Call, RefusalError, api_headers, json_answer, parameter_error
-from .world import SEVEN_DAYS, Order, Transaction, World
+from .world import SEVEN_DAYS, Order, Purchase, World
 
-LONGEST_EXPIRY = 90 * 24 * 3600
-STATE_DESCRIPTIONS = {
-    "SUCCESS": "支付成功",
-    "REFUND": "转入退款",
-    "NOTPAY": "订单未支付",
-    "CLOSED": "订单已关闭",
-}
+NAMES = ("appid", "mchid", "sp_appid", "sp_mchid", "sub_appid", "sub_mchid")
 
 
-def prepay(world: World, call: Call) -> Answer:
-    """Answer POST /v3/pay/transactions/jsapi (doc/v3/merchant/4012525182): 200 prepay_id."""
-    body = read_body(call.body, fields.PREPAY)
-    _check_payer_is_there(body)
-    _check_values(body, world.clock.now())
-    check_mchid(call, body["mchid"], "body")
-    _check_parties(world, body)
-    order = _order_for(world, body)
-    now = world.clock.now()
-    prepay_id = f"wx{datetime.fromtimestamp(now, BEIJING):%Y%m%d%H%M%S}{secrets.token_hex(9)}00"
-    world.prepays[prepay_id] = (order, now)
-    return json_answer(200, {"prepay_id": prepay_id})
+def prepay(world: World, call: Call, product: str, partner: bool) -> Answer:
+    """Answer POST /v3/pay/[partner/]transactions/{product}: 200 prepay_id, h5_url or code_url.
+
+    doc/v3/merchant/4012525167 and doc/v3/partner/4012523579.
+    """
+    rule = fields.prepay(product, partner=partner)
+    body = read_body(call.body, rule)
+    payer = _payer(body, product)
+    check_values(body, rule.fields, world.clock.now())
+    check_mchid(call, body, "body")
+    _check_parties(world, body, payer)
+    return answer(world, call, _purchase(world, product, body, payer))
 
 
 def query(world: World, call: Call) -> Answer:
-    """Answer GET …/out-trade-no/{out_trade_no}?mchid= (商户订单号查询): 200, the order object."""
-    fields.OUT_TRADE_NO.check("/url/out_trade_no", call.path["out_trade_no"])
-    _check_query(call)
-    order = world.orders.get((call.mchid, call.path["out_trade_no"]))
-    return json_answer(200, order_object(_existing(order), world.clock.now()))
+    """Answer GET …/out-trade-no/{out_trade_no} (商户订单号查询): 200, the order object."""
+    number = call.path["out_trade_no"]
+    fields.OUT_TRADE_NO.check("/url/out_trade_no", number)
+    named = _named(call, call.query, "query")
+    return json_answer(200, order_object(_found(world, call, number, named), world.clock.now()))
 
 
 def query_by_id(world: World, call: Call) -> Answer:
-    """Answer GET …/id/{transaction_id}?mchid= (微信支付订单号查询): 200, the order object."""
+    """Answer GET …/id/{transaction_id} (微信支付订单号查询): 200, the order object."""
     wanted = call.path["transaction_id"]
     fields.TRANSACTION_ID.check("/url/transaction_id", wanted)
-    _check_query(call)
+    named = _named(call, call.query, "query")
     for order in world.orders.values():
         for paid in order.transactions:
             if paid.transaction_id == wanted:
+                _found(world, call, order.out_trade_no, named)
                 return json_answer(200, order_object(order, world.clock.now(), paid))
-    raise _existing_error()
+    raise not_found()
 
 
 def close(world: World, call: Call) -> Answer:
@@ -62,158 +60,132 @@ def close(world: World, call: Call) -> Answer:
 
     Closing again is accepted; 202 USER_PAYING while the password screen is open.
     """
-    fields.OUT_TRADE_NO.check("/url/out_trade_no", call.path["out_trade_no"])
-    body = read_body(call.body, fields.CLOSE)
-    check_mchid(call, body["mchid"], "body")
-    order = _existing(world.orders.get((call.mchid, call.path["out_trade_no"])))
-    if order.transactions:
+    number = call.path["out_trade_no"]
+    fields.OUT_TRADE_NO.check("/url/out_trade_no", number)
+    body = read_body(call.body, fields.close(partner=_is_partner(call)))
+    return close_purchase(world, _found(world, call, number, _named(call, body, "body")).purchase)
+
+
+def answer(world: World, call: Call, purchase: Purchase) -> Answer:
+    """Say what opens the cashier; a new code_url makes the one before useless."""
+    now, secret = world.clock.now(), secrets.token_hex(9)
+    prefix = "up_wx" if purchase.product == "scannedpos" else "wx"
+    prepay_id = f"{prefix}{datetime.fromtimestamp(now, BEIJING):%Y%m%d%H%M%S}{secret}00"
+    if purchase.product == "native":
+        purchase.code_url = f"weixin://wxpay/bizpayurl?pr={secrets.token_urlsafe(6)}"
+        world.prepays[purchase.code_url] = purchase, now
+        return json_answer(200, {"code_url": purchase.code_url})
+    world.prepays[prepay_id] = purchase, now
+    if purchase.product != "h5":
+        return json_answer(200, {"prepay_id": prepay_id})
+    package = world.packages[prepay_id] = f"{secrets.randbelow(10**10):010}"
+    page = f"http://{call.headers['host']}/cgi-bin/mmpayweb-bin/checkmweb"
+    return json_answer(200, {"h5_url": f"{page}?prepay_id={prepay_id}&package={package}"})
+
+
+def close_purchase(world: World, purchase: Purchase) -> Answer:
+    """Close what is not paid."""
+    if purchase.paid:
         raise RefusalError(400, "ORDER_PAID", "订单已支付", number=268449538)
-    if order.typing and order.state(world.clock.now()) == "NOTPAY":
+    if purchase.typing and purchase.state(world.clock.now()) == "NOTPAY":
         paying = {"code": "USER_PAYING", "message": "用户支付中，请稍后再试"}
         return json_answer(202, paying, verdict="the buyer is typing the password")
-    order.closed = True
+    purchase.closed = True
     return Answer(204, b"", api_headers())
 
 
-def order_object(order: Order, now: float, paid: Transaction | None = None) -> dict[str, Any]:
-    """Build the order object of query and notification: what is only known once paid is absent."""
-    body, state = order.body, order.state(now)
-    paid = paid or (order.transactions[-1] if order.transactions else None)
-    amount = {"total": order.total, "currency": "CNY"}
-    found = {
-        "appid": body["appid"],
-        "mchid": body["mchid"],
-        "out_trade_no": order.out_trade_no,
-        "trade_state": state,
-        "trade_state_desc": STATE_DESCRIPTIONS[state],
-        "amount": amount,
-    }
-    if "device_id" in body.get("scene_info", {}):
-        found["scene_info"] = {"device_id": body["scene_info"]["device_id"]}
-    if paid:
-        amount |= {"payer_total": paid.payer_total, "payer_currency": "CNY"}
-        found |= _paid_fields(order, paid)
-    return found
+def again(purchase: Purchase, product: str, body: dict[str, Any], now: float) -> None:
+    """Apply the re-order rules: the same number again needs the same parameters."""
+    if purchase.paid:
+        raise RefusalError(400, "ORDER_PAID", "该订单已支付", number=268449538)
+    if purchase.state(now) == "CLOSED" or purchase.is_expired(now):
+        raise RefusalError(400, "ORDER_CLOSED", "订单已关闭", number=268447914)
+    if (purchase.product, purchase.body) != (product, body):
+        raise number_used()
 
 
-def _paid_fields(order: Order, paid: Transaction) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "transaction_id": paid.transaction_id,
-        "trade_type": "JSAPI",
-        "bank_type": "OTHERS",
-        "success_time": rfc3339(paid.paid_at),
-        "payer": {"openid": order.openid},
-    }
-    if "attach" in order.body:
-        found["attach"] = order.body["attach"]
-    if paid.coupon_fen:
-        coupon = {"coupon_id": "9" + paid.transaction_id[-9:], "name": "沙箱代金券"}
-        kind = {"scope": "GLOBAL", "type": "NOCASH", "currency": "CNY"}
-        found["promotion_detail"] = [coupon | kind | {"amount": paid.coupon_fen}]
-    return found
+def expiry(body: dict[str, Any], now: float) -> float:
+    """Return the last moment to pay: a time_expire too near is raised to one minute."""
+    expires = body.get("time_expire")
+    return max(parse_time(expires), now + 60) if expires else now + SEVEN_DAYS
 
 
-def _check_payer_is_there(body: dict[str, Any]) -> None:
-    if not body.get("payer", {}).get("openid"):
+def number_used() -> RefusalError:
+    """Refuse a number that belongs to another order."""
+    return RefusalError(403, "OUT_TRADE_NO_USED", "商户订单号重复", number=268498688)
+
+
+def not_found() -> RefusalError:
+    """Refuse a number that was never accepted."""
+    return RefusalError(404, "ORDER_NOT_EXIST", "订单不存在", number=268512771)
+
+
+def _payer(body: dict[str, Any], product: str) -> dict[str, str]:
+    """Return the openid that must pay; only what is paid inside WeChat names one."""
+    given = body.get("payer", {})
+    payer = {name: value for name, value in given.items() if name.endswith("openid")}
+    if product not in ("jsapi", "scannedpos"):
+        return {}
+    if not payer:
         message = "JSAPI支付必须传openid"
         at = "/body/payer/openid"
         raise parameter_error(at, None, "此字段为必填项", message, number=268501013)
+    for name in payer:
+        appid = name.replace("openid", "appid")
+        if appid not in body:
+            raise parameter_error(f"/body/{appid}", None, f"传{name}时此字段为必填项")
+    return payer
 
 
-def _check_values(body: dict[str, Any], now: float) -> None:
-    rules = fields.PREPAY.fields
-    if not is_notify_url(body["notify_url"]):
-        issue = "应为https地址，不能携带查询参数"
-        raise rules["notify_url"].refuse("/body/notify_url", body["notify_url"], issue)
-    if "time_expire" in body and not 0 < parse_time(body["time_expire"]) <= now + LONGEST_EXPIRY:
-        issue = "应为yyyy-MM-DDTHH:mm:ss+08:00格式，且不超过90天"
-        raise rules["time_expire"].refuse("/body/time_expire", body["time_expire"], issue)
-    scene = body.get("scene_info")
-    if scene and not _is_ip(scene["payer_client_ip"]):
-        at = "/body/scene_info/payer_client_ip"
-        raise parameter_error(at, scene["payer_client_ip"], "应为IPv4或IPv6地址")
-    store = scene.get("store_info") if scene else None
-    if (
-        store is not None
-        and "id" not in store
-        and not {"name", "area_code", "address"} <= set(store)
-    ):
-        raise parameter_error("/body/scene_info/store_info/id", None, "此字段为必填项")
-
-
-def is_notify_url(url: str) -> bool:
-    """Accept https without query; plain http on a loopback address is the sandbox's relaxation."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    host = parts.hostname or ""
-    loopback = host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
-    wire_safe = re.fullmatch(r"[!-~]+", url) and not set("?#\\@") & set(url)
-    return bool(wire_safe and host and port != 0) and (
-        parts.scheme == "https" or (parts.scheme == "http" and loopback)
-    )
-
-
-def parse_time(text: str) -> float:
-    """Read RFC 3339 with an offset and without fractions into Unix seconds, 0 when it is not."""
-    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", text, re.ASCII):
-        return 0
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return 0
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(text))
-    except ValueError:
-        return False
-
-
-def _check_parties(world: World, body: dict[str, Any]) -> None:
-    if "identity" in body["payer"] or "subsidy_info" in body:
+def _check_parties(world: World, body: dict[str, Any], payer: dict[str, str]) -> None:
+    if "identity" in body.get("payer", {}) or "subsidy_info" in body:
         raise RefusalError(403, "NO_AUTH", "商家暂时没有此类交易权限")
-    if world.app(body["appid"]) is None:
-        message = "appid和mch_id不匹配，请检查后再试"
-        raise RefusalError(400, "APPID_MCHID_NOT_MATCH", message, number=268445527)
-    if not world.knows(body["appid"], body["payer"]["openid"]):
-        raise RefusalError(500, "OPENID_MISMATCH", "openid和appid不匹配")
+    if "sp_mchid" in body:
+        check_sub_mchid(world, body["sp_mchid"], body["sub_mchid"])
+    for appid, mchid in (("appid", "mchid"), ("sp_appid", "sp_mchid"), ("sub_appid", "sub_mchid")):
+        if appid in body:
+            check_appid(world, body[appid], body[mchid])
+    for name, openid in payer.items():
+        check_openid(world, body[name.replace("openid", "appid")], openid)
 
 
-def _order_for(world: World, body: dict[str, Any]) -> Order:
-    """Apply the re-order rules: the same number again needs the same parameters."""
-    now = world.clock.now()
-    number = (body["mchid"], body["out_trade_no"])
-    order = world.orders.get(number)
-    if order is None:
-        expires = body.get("time_expire")
-        limit = max(parse_time(expires), now + 60) if expires else now + SEVEN_DAYS
-        order = world.orders[number] = Order(len(world.orders) + 1, body, now, limit)
-    elif order.transactions:
-        raise RefusalError(400, "ORDER_PAID", "该订单已支付", number=268449538)
-    elif order.state(now) == "CLOSED" or order.is_expired(now):
-        raise RefusalError(400, "ORDER_CLOSED", "订单已关闭", number=268447914)
-    elif order.body != body:
-        raise RefusalError(403, "OUT_TRADE_NO_USED", "商户订单号重复", number=268498688)
+def _purchase(world: World, product: str, body: dict[str, Any], payer: dict[str, str]) -> Purchase:
+    now, parties = world.clock.now(), {name: body[name] for name in NAMES if name in body}
+    mchid = parties.get("sp_mchid") or parties["mchid"]
+    number = mchid, body["out_trade_no"]
+    if known := world.orders.get(number):
+        if known.purchase.combined:
+            raise number_used()
+        again(known.purchase, product, body, now)
+        return known.purchase
+    # the app that shows the cashier: the sub merchant's if the payer is named by its openid
+    subs = "sub_openid" in payer or (product == "app" and "sub_appid" in parties)
+    appid = parties["sub_appid"] if subs else parties.get("appid") or parties["sp_appid"]
+    openid = payer.get("sub_openid") or next(iter(payer.values()), "")
+    made = Purchase(mchid, number[1], product, body, appid, openid, now, expiry(body, now))
+    order = Order(len(world.orders) + 1, made, body, parties)
+    made.orders, world.orders[number] = [order], order
+    return made
+
+
+def _is_partner(call: Call) -> bool:
+    return "/partner/" in call.target
+
+
+def _named(call: Call, given: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Read the merchant numbers that query and close must name."""
+    wanted = ("sp_mchid", "sub_mchid") if _is_partner(call) else ("mchid",)
+    for name in wanted:
+        if given.get(name) is None:
+            raise fields.MCHID.refuse(f"/{where}/{name}", None, "此字段为必填项")
+        fields.MCHID.check(f"/{where}/{name}", given[name])
+    check_mchid(call, given, where)
+    return {name: given[name] for name in wanted}
+
+
+def _found(world: World, call: Call, number: str, named: Mapping[str, str]) -> Order:
+    """Find the order; a sub order is only known by its combined one."""
+    order = world.orders.get((call.mchid, number))
+    if order is None or order.purchase.combined or not named.items() <= order.parties.items():
+        raise not_found()
     return order
-
-
-def _check_query(call: Call) -> None:
-    mchid = call.query.get("mchid")
-    if mchid is None:
-        raise fields.MCHID.refuse("/query/mchid", None, "此字段为必填项")
-    fields.MCHID.check("/query/mchid", mchid)
-    check_mchid(call, mchid, "query")
-
-
-def _existing(order: Order | None) -> Order:
-    if order is None:
-        raise _existing_error()
-    return order
-
-
-def _existing_error() -> RefusalError:
-    return RefusalError(404, "ORDER_NOT_EXIST", "订单不存在", number=268512771)

@@ -3,14 +3,15 @@
 docs/merchant/apis/refund/refunds/create.html; accepted is not refunded.
 """
 
+import re
 import secrets
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from . import fields
+from .checks import check_notify_url
 from .clock import BEIJING, rfc3339
-from .orders import is_notify_url
 from .schema import read_body
 from .wire import Answer, Call, RefusalError, json_answer
 from .world import Order, Refund, Transaction, World
@@ -25,6 +26,7 @@ def create(world: World, call: Call) -> Answer:
     """Answer POST /v3/refund/domestic/refunds (申请退款): 200, the refund object."""
     body = read_body(call.body, fields.REFUND)
     _check_values(body)
+    _check_sub_mchid(world, call.mchid, body.get("sub_mchid"), "body")
     known = world.refunds.get((call.mchid, body["out_refund_no"]))
     if known is None:
         order, paid = _paid(world, call.mchid, body)
@@ -38,8 +40,10 @@ def create(world: World, call: Call) -> Answer:
 def query(world: World, call: Call) -> Answer:
     """Answer GET /v3/refund/domestic/refunds/{out_refund_no} (查询单笔退款): 200 or 404."""
     fields.OUT_REFUND_NO.check("/url/out_refund_no", call.path["out_refund_no"])
+    sub_mchid = call.query.get("sub_mchid")
+    _check_sub_mchid(world, call.mchid, sub_mchid, "query")
     known = world.refunds.get((call.mchid, call.path["out_refund_no"]))
-    if known is None:
+    if known is None or known[0].parties.get("sub_mchid") != sub_mchid:
         raise RefusalError(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
     return json_answer(200, refund_object(*known, world.clock.now()))
 
@@ -47,7 +51,7 @@ def query(world: World, call: Call) -> Answer:
 def refund_in_platform(world: World, order: Order, fen: int) -> Refund:
     """Refund as a person does in the merchant platform; raises RefusalError above what is left.
 
-    The address configured there is that of the payment's notifications with /refund at its end.
+    The address configured there is that of the payment's notifications, with /refund at its end.
     """
     paid = order.transactions[-1]
     _check_left(world, order, paid, fen)
@@ -76,17 +80,20 @@ def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
 
 def _notify(world: World, order: Order, refund: Refund) -> None:
     """Send REFUND.SUCCESS, .CLOSED or .ABNORMAL; without a notify_url to the platform's address."""
-    paid, own = _transaction(order, refund), str(order.body["notify_url"])
-    url = refund.body.get("notify_url") or own.removesuffix("/payment") + "/refund"
+    paid, own = _transaction(order, refund), str(order.purchase.body["notify_url"])
+    url = refund.body.get("notify_url") or re.sub("/(payment|combine)$", "", own) + "/refund"
+    merchant, sub = world.keys.merchant(order.mchid), order.parties.get("sub_mchid")
+    assert merchant is not None
+    whose = {"sp_mchid": order.mchid, "sub_mchid": sub} if sub else {"mchid": order.mchid}
     payload = {
-        "mchid": order.body["mchid"],
+        **whose,
         **_numbers(order, refund),
         "refund_status": refund.outcome,
         "user_received_account": "支付用户零钱",
         "amount": _amount(order, paid, refund),
         **_success_time(refund, refund.outcome),
     }
-    made = world.outbox.announce(refund, url, f"REFUND.{refund.outcome}", payload)
+    made = world.outbox.announce(refund, merchant, url, f"REFUND.{refund.outcome}", payload)
     world.notifications[refund.out_refund_no] = made
 
 
@@ -101,7 +108,7 @@ def _accept(
     fen = body["amount"]["refund"]
     refund = Refund(number, refund_id, paid.transaction_id, fen, now, now + TAKES, outcome, body)
     order.refunds.append(refund)
-    world.refunds[order.body["mchid"], number] = order, refund
+    world.refunds[order.mchid, number] = order, refund
     world.outbox.at(refund.finished_at, partial(_notify, world, order, refund))
     return refund
 
@@ -111,25 +118,34 @@ def _check_values(body: dict[str, Any]) -> None:
     if ("transaction_id" in body) == ("out_trade_no" in body):
         issue = "transaction_id和out_trade_no必须二选一"
         raise rules["out_trade_no"].refuse("/body/out_trade_no", body.get("out_trade_no"), issue)
-    if "notify_url" in body and not is_notify_url(body["notify_url"]):
-        issue = "应为https地址，不能携带查询参数"
-        raise rules["notify_url"].refuse("/body/notify_url", body["notify_url"], issue)
+    check_notify_url(body, rules["notify_url"])
     amount = body["amount"]
     if "from" in amount and sum(part["amount"] for part in amount["from"]) != amount["refund"]:
         raise _invalid("出资账户金额之和与退款金额不一致")
 
 
+def _check_sub_mchid(world: World, mchid: str, sub_mchid: str | None, where: str) -> None:
+    """A service provider names its sub merchant, and nobody else does."""
+    merchant = world.keys.merchant(mchid)
+    is_provider = merchant is not None and bool(merchant.subs)
+    rule = fields.REFUND.fields["sub_mchid"]
+    if is_provider and sub_mchid is None:
+        raise rule.refuse(f"/{where}/sub_mchid", None, "此字段为必填项")
+    if not is_provider and sub_mchid is not None:
+        raise rule.refuse(f"/{where}/sub_mchid", sub_mchid, "不是服务商，不能传此参数")
+
+
 def _paid(world: World, mchid: str, body: dict[str, Any]) -> tuple[Order, Transaction]:
     """Find the payment by either of its numbers."""
-    if "out_trade_no" in body:
-        order = world.orders.get((mchid, body["out_trade_no"]))
-        if order and order.transactions:
-            return order, order.transactions[0]
-        if order:
-            raise _invalid("订单未支付，不能退款")
     for order in world.orders.values():
+        if (order.mchid, order.parties.get("sub_mchid")) != (mchid, body.get("sub_mchid")):
+            continue
+        if order.out_trade_no == body.get("out_trade_no") and not order.transactions:
+            raise _invalid("订单未支付，不能退款")
         for paid in order.transactions:
-            if paid.transaction_id == body.get("transaction_id"):
+            if body.get("transaction_id") == paid.transaction_id or (
+                body.get("out_trade_no") == order.out_trade_no
+            ):
                 return order, paid
     raise RefusalError(404, "RESOURCE_NOT_EXISTS", "订单不存在")
 

@@ -21,12 +21,13 @@ SEVEN_DAYS = 7 * 24 * 3600
 
 @dataclass(frozen=True)
 class Transaction:
-    """Money that came in: amounts in fen, `paid_at` in virtual Unix seconds."""
+    """Money that came in from `openid`: amounts in fen, `paid_at` in virtual Unix seconds."""
 
     transaction_id: str
     paid_at: float
     payer_total: int
     coupon_fen: int
+    openid: str
 
 
 @dataclass
@@ -53,17 +54,22 @@ class Refund:
 
 @dataclass
 class Order:
-    """One out_trade_no; `body` is the prepay request that made it."""
+    """One out_trade_no; `body` is the prepay request, or its part of a combined one.
+
+    `parties` are the numbers and appids as the order object names them.
+    """
 
     n: int
+    purchase: "Purchase"
     body: dict[str, Any]
-    created_at: float
-    expires_at: float
-    closed: bool = False
-    typing: bool = False
-    notified: bool = False
+    parties: dict[str, str]
     transactions: list[Transaction] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
+
+    @property
+    def mchid(self) -> str:
+        """The merchant number whose keys its calls are signed with."""
+        return self.parties.get("sp_mchid") or self.parties["mchid"]
 
     @property
     def out_trade_no(self) -> str:
@@ -73,12 +79,8 @@ class Order:
     @property
     def total(self) -> int:
         """The amount in fen."""
-        return int(self.body["amount"]["total"])
-
-    @property
-    def openid(self) -> str:
-        """Who must pay."""
-        return str(self.body["payer"]["openid"])
+        amount = self.body["amount"]
+        return int(amount.get("total") or amount["total_amount"])
 
     def state(self, now: float) -> str:
         """Return the trade_state; unpaid orders close by themselves after seven days."""
@@ -86,7 +88,49 @@ class Order:
             return "REFUND"
         if self.transactions:
             return "SUCCESS"
-        return "CLOSED" if self.closed or now >= self.created_at + SEVEN_DAYS else "NOTPAY"
+        over = self.purchase.closed or now >= self.purchase.created_at + SEVEN_DAYS
+        return "CLOSED" if over else "NOTPAY"
+
+
+@dataclass
+class Purchase:
+    """What is paid at once: one order, or all the sub orders of a combined one 合单.
+
+    `mchid` asked for it, `appid` shows its cashier, `openid` must pay it ("" anybody).
+    """
+
+    mchid: str
+    number: str
+    product: str
+    body: dict[str, Any]
+    appid: str
+    openid: str
+    created_at: float
+    expires_at: float
+    orders: list[Order] = field(default_factory=list)
+    closed: bool = False
+    typing: bool = False
+    notified: bool = False
+    code_url: str = ""
+
+    @property
+    def total(self) -> int:
+        """The amount of all orders in fen."""
+        return sum(order.total for order in self.orders)
+
+    @property
+    def paid(self) -> bool:
+        """Tell whether money came: for all orders, or for none."""
+        return bool(self.orders[0].transactions)
+
+    @property
+    def combined(self) -> bool:
+        """Tell whether it is a combined order."""
+        return "combine_out_trade_no" in self.body
+
+    def state(self, now: float) -> str:
+        """Return the trade_state before any refund."""
+        return "SUCCESS" if self.paid else self.orders[0].state(now)
 
     def is_expired(self, now: float) -> bool:
         """Tell whether time_expire has passed; the state does not say so."""
@@ -126,7 +170,9 @@ class World:
         self.log = Log(self.clock)
         self.outbox = Outbox(keys, self.clock, self.faults, self.log)
         self.orders: dict[tuple[str, str], Order] = {}
-        self.prepays: dict[str, tuple[Order, float]] = {}
+        self.combined: dict[tuple[str, str], Purchase] = {}
+        self.prepays: dict[str, tuple[Purchase, float]] = {}
+        self.packages: dict[str, str] = {}
         self.refunds: dict[tuple[str, str], tuple[Order, Refund]] = {}
         self.bills: dict[str, Bill] = {}
         self.notifications: dict[str, Notification] = {}
@@ -175,5 +221,5 @@ class World:
         return code
 
     def find_order(self, out_trade_no: str) -> Order | None:
-        """Find an order of our merchant."""
-        return self.orders.get((self.keys.mchid, out_trade_no))
+        """Find an order by its number, whoever's it is."""
+        return next((o for (_, number), o in self.orders.items() if number == out_trade_no), None)

@@ -157,6 +157,17 @@ class Merchant:
         self.verify(response)
         return body, response.json()["prepay_id"]
 
+    def become(self, whose: dict[str, Any]) -> "Merchant":
+        """Be another merchant of the same sandbox, with the keys and apps it was given."""
+        return Merchant(self.http, {**self.credentials, **whose}, self.shop)
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a call that must succeed, and give its proved answer."""
+        response = await self.call("POST", path, body)
+        assert response.status_code == 200, response.text
+        self.verify(response)
+        return response.json()
+
     async def query(self, number: str) -> httpx.Response:
         return await self.call("GET", f"{ORDERS}/out-trade-no/{number}?mchid={self.mchid}")
 

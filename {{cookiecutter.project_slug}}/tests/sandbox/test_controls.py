@@ -27,17 +27,23 @@ async def test_the_keys_are_recognisably_of_the_sandbox(merchant):
     merchant_key = load_key(keys["merchant_private_key_pem"]).public_key()
     assert certificate.public_key() == merchant_key
     load_key(keys["wechat_private_key_pem"])
-    assert {app["kind"] for app in keys["apps"]} == {"miniprogram", "official_account"}
+    for one in (keys, keys["sp"], *keys["sub"], *keys["others"]):
+        assert one["mchid"].startswith("9")
+        assert {app["kind"] for app in one["apps"]} == {"miniprogram", "official_account", "app"}
+    assert len({one["mchid"] for one in (keys, keys["sp"], *keys["sub"], *keys["others"])}) == 5
 
 
 def test_keys_are_made_once_and_only_their_owner_reads_them(tmp_path):
     made = open_keys(tmp_path / "sandbox")
     assert (tmp_path / "sandbox" / "keys.json").stat().st_mode & 0o777 == 0o600
     read = open_keys(tmp_path / "sandbox")
-    assert read.merchant.private_pem() == made.merchant.private_pem()
+    assert [one.signer.private_pem() for one in read.merchants] == [
+        one.signer.private_pem() for one in made.merchants
+    ]
+    assert read.merchants[2].subs == made.merchants[2].subs
     assert read.platform[0].serial == made.platform[0].serial
     assert [asdict(app) for app in read.apps] == [asdict(app) for app in made.apps]
-    for secret in (made.apiv3_key, made.apiv2_key, made.apps[0].secret):
+    for secret in (made.merchants[0].apiv3_key, made.apiv2_key, made.apps[0].secret):
         assert secret not in repr(made)
 
 

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.fields import PREPAY
+from sandbox.fields import prepay
 from sandbox.schema import read_body
 from sandbox.wire import RefusalError
 from tests.sandbox.kit import ORDERS, in_minutes
+
+PREPAY = prepay("jsapi", partner=False)
 
 
 async def order(merchant, **changes):
