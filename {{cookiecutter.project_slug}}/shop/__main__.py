@@ -115,14 +115,14 @@ def bill(args: argparse.Namespace) -> int:
 async def _bill(day: date, *, as_json: bool) -> int:
     from shop.app import build
     from shop.bill import Bill
-    from shop.channels import ChannelError, NoBillYet
+    from shop.channels import ChannelError, NoBillYet, books
 
     shop = build(environment())
     await shop.start()
     found, rows, foreign = [], 0, 0
     try:
-        for channel in shop.channels.values():
-            bill = Bill(channel, day, shop.settings.trade_prefix, shop.clock)
+        for together in books(shop.channels).values():
+            bill = Bill(together, day, shop.settings.trade_prefix, shop.clock)
             async for one in bill.differences(_progress):
                 found.append(one._asdict())
                 if not as_json:

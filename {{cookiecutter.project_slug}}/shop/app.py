@@ -13,6 +13,7 @@ from httpx_aiohttp import AiohttpTransport
 from shop import channels, database, log, settings
 from shop.checkout import Checkout
 from shop.clock import Clock
+from shop.handover import Handover
 from shop.inbox import Inbox
 from shop.ledger import Ledger
 from shop.login import Login
@@ -44,6 +45,7 @@ class Shop:
     inbox: Inbox
     ordering: Ordering
     checkout: Checkout
+    handover: Handover
     login: Login
     sessions: Sessions
     sweep: Sweep
@@ -102,6 +104,7 @@ def build(env: Env) -> Shop:
         inbox=inbox,
         ordering=Ordering(clock, found.order_ttl),
         checkout=Checkout(found.trade_prefix, ways, ledger, truth, clock, work),
+        handover=Handover(found.secret_key),
         login=Login(found, http, clock),
         sessions=Sessions(found.secret_key, secure=found.secure),
         sweep=Sweep(inbox, ledger, truth, refunds, clock),

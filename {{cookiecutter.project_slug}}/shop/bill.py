@@ -6,7 +6,7 @@ and moves nothing.
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import NamedTuple
@@ -44,8 +44,10 @@ class Count:
 class Bill:
     """One day's comparison, in bounded memory: batches, and the numbers seen in a scratch file."""
 
-    def __init__(self, channel: Channel, day: date, prefix: str, clock: Clock) -> None:
-        self._channel = channel
+    def __init__(self, books: Sequence[Channel], day: date, prefix: str, clock: Clock) -> None:
+        """Compare the one bill of `books`, which are channels that share one, with their rows."""
+        self._channel = books[0]
+        self._books = [channel.name for channel in books]
         self._day = day
         self._prefix = prefix
         self._clock = clock
@@ -67,11 +69,11 @@ class Bill:
                 yield found
 
     async def _compare(self, rows: list[BillRow]) -> list[Difference]:
-        name, found = self._channel.name, list[Difference]()
+        found, books = list[Difference](), self._books
         numbers = [row.out_trade_no for row in rows]
         refund_numbers = [row.out_refund_no for row in rows if row.out_refund_no]
-        ours = await Payment.filter(channel=name, out_trade_no__in=numbers)
-        back = await Refund.filter(channel=name, out_refund_no__in=refund_numbers)
+        ours = await Payment.filter(channel__in=books, out_trade_no__in=numbers)
+        back = await Refund.filter(channel__in=books, out_refund_no__in=refund_numbers)
         payments = {payment.out_trade_no: payment for payment in ours}
         refunds = {refund.out_refund_no: refund for refund in back}
         for row in rows:
@@ -110,11 +112,11 @@ class Bill:
     async def _missing_there(self) -> AsyncIterator[list[Difference]]:
         """Go through our own rows of the day, which WeChat's times tell, and look for them."""
         start = datetime.combine(self._day, time(), BEIJING).astimezone(UTC)
-        day, name = {"gte": start, "lt": start + timedelta(days=1)}, self._channel.name
+        day, books = {"gte": start, "lt": start + timedelta(days=1)}, self._books
         paid = {f"paid_at__{bound}": moment for bound, moment in day.items()}
         accepted = {f"accepted_at__{bound}": moment for bound, moment in day.items()}
-        payments = Payment.filter(channel=name, state="PAID", **paid)
-        refunds = Refund.filter(channel=name, state__in=ACCEPTED, **accepted)
+        payments = Payment.filter(channel__in=books, state="PAID", **paid)
+        refunds = Refund.filter(channel__in=books, state__in=ACCEPTED, **accepted)
         last = 0
         while rows := await payments.filter(id__gt=last).order_by("id").limit(BATCH):
             last, new = rows[-1].id, self._unseen("payment", [row.id for row in rows])
@@ -134,7 +136,7 @@ class Bill:
 
     def _difference(self, kind: str, number: str, here: str | int, there: str | int) -> Difference:
         self.count.differences += 1
-        return Difference(self._channel.name, kind, number, str(here), str(there))
+        return Difference(self._channel.books, kind, number, str(here), str(there))
 
     def _see(self, kind: str, row_id: int) -> None:
         self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (kind, row_id))

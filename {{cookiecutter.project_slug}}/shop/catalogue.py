@@ -5,11 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Product:
-    """One thing for sale; `price_fen` is what the buyer pays for one."""
+    """One thing for sale; `price_fen` is what the buyer pays for one.
+
+    `merchant` is the merchant number 商户号 that gets the money, "" the shop's own; an order for
+    several merchants is paid combined 合单. Service providers name a sub merchant 特约商户.
+    """
 
     sku: str
     name: str
     price_fen: int
+    merchant: str = ""
 
 
 PRODUCTS = (

@@ -4,22 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
-
-from tortoise.exceptions import IntegrityError
-from tortoise.expressions import F
+from typing import Any, NamedTuple
 
 from shop import channels as ch
 from shop import errors, log
 from shop.clock import Clock
 from shop.ledger import Ledger
 from shop.models import Identity, Order, Payment
-from shop.ordering import describe
+from shop.ordering import parts
+from shop.payments import FIRST_LOOK, Shares, write_down
 from shop.truth import Truth
-from shop.work import Work, transaction
+from shop.work import Work
 
 LAST_CALL = timedelta(seconds=60)  # no new payment this near to the end of an order
-FIRST_LOOK = timedelta(seconds=5)
+
+
+class Buyer(NamedTuple):
+    """Who pays, and from where."""
+
+    id: str
+    client_ip: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Checkout:
     work: Work
 
     async def start_payment(
-        self, order: Order, scene: str, channel: str | None = None
+        self, order: Order, buyer: Buyer, scene: str, channel: str | None = None
     ) -> tuple[Payment, dict[str, Any], bool]:
         """Return the live payment for this scene, what opens its cashier, and whether it is new.
 
@@ -43,13 +47,23 @@ class Checkout:
         PaymentInProgress, WeChatRefused, TooManyRequests, OutcomeUnknown.
         """
         self._check_open(order)
-        way = self._channel_for(scene, channel)
-        payer = await self._payer(order, scene, way)
+        shares = await parts(order)
+        way = self._channel_for(scene, channel, shares)
+        payer = await self._payer(buyer, scene, way)
         while True:
             payment = await Payment.get_or_none(live=order.order_no)
             new = payment is None
             if payment is None:
-                payment = await self._new_payment(order, scene, payer, way)
+                payment = await write_down(
+                    order,
+                    shares,
+                    way,
+                    prefix=self.trade_prefix,
+                    client_ip=buyer.client_ip,
+                    at=self.clock.now(),
+                    scene=scene,
+                    payer=payer,
+                )
             elif (payment.scene, payment.payer, payment.channel) != (scene, payer, way.name):
                 await self._make_room(payment)
                 payment = None
@@ -57,7 +71,11 @@ class Checkout:
                 await self.work.once(payment.out_trade_no, partial(self._prepay, payment))
                 await payment.refresh_from_db()
                 self._check_payable(payment)
-                return payment, way.invoke(payment), new
+                return payment, way.invoke(payment, order), new
+
+    def has_widget(self, scene: str) -> bool:
+        """Tell whether the amount widget 金额控件 can be used in this scene."""
+        return any(scene in way.widget_scenes for way in self.channels.values())
 
     async def cancel(self, order: Order) -> Order:
         """Close the order, at WeChat first; CLOSING means that WeChat does not let go yet.
@@ -97,54 +115,23 @@ class Checkout:
         if payment.state != "OPEN":
             raise errors.PaymentInProgress("the payment was closed meanwhile", retry_after=1)
 
-    def _channel_for(self, scene: str, channel: str | None) -> ch.Channel:
+    def _channel_for(self, scene: str, channel: str | None, shares: Shares) -> ch.Channel:
         for way in self.channels.values():
-            if scene in way.scenes and channel in (None, way.name):
+            if channel in (None, way.name, way.books) and way.serves(scene, list(shares)):
                 return way
-        raise errors.SceneOff(f"{scene} is not offered here")
+        several = f" for {len(shares)} merchants" if len(shares) > 1 else ""
+        raise errors.SceneOff(f"{scene} is not offered here{several}")
 
-    async def _payer(self, order: Order, scene: str, way: ch.Channel) -> str:
-        kind = ch.IDENTITY_OF_SCENE.get(scene)
-        if kind is None:
-            return ""
-        identity = await Identity.get_or_none(buyer_id=order.buyer_id, appid=way.scenes[scene])
+    async def _payer(self, buyer: Buyer, scene: str, way: ch.Channel) -> str:
+        """Return what the payment is bound to: an openid, an address, or nothing."""
+        place = ch.SCENES[scene]
+        if place.payer != "openid":
+            return buyer.client_ip if place.payer else ""
+        identity = await Identity.get_or_none(buyer_id=buyer.id, appid=way.scenes[scene])
         if identity is None:
-            login = "/oauth/start" if kind == "official_account" else "/api/sessions/miniprogram"
-            raise errors.OpenidRequired(f"{scene} needs a login by {login}", login=login)
+            said = f"{scene} needs a login by {place.login}"
+            raise errors.OpenidRequired(said, login=place.login)
         return identity.openid
-
-    async def _new_payment(
-        self, order: Order, scene: str, payer: str, way: ch.Channel
-    ) -> Payment | None:
-        """Write a payment down, with the request word for word; None when a twin was faster."""
-        now = self.clock.now()
-        description = await describe(order)
-        try:
-            async with transaction():
-                counted = Order.filter(id=order.id, state="OPEN")
-                if not await counted.update(payments_made=F("payments_made") + 1):
-                    raise errors.OrderClosed("the order is closed")
-                await order.refresh_from_db()
-                payment = Payment(
-                    order_id=order.id,
-                    out_trade_no=f"{self.trade_prefix}{order.order_no}{order.payments_made:02}",
-                    channel=way.name,
-                    scene=scene,
-                    payer=payer,
-                    total_fen=order.total_fen,
-                    state="NEW",
-                    live=order.order_no,
-                    prepay={},
-                    request_id=log.request_id.get(),
-                    created_at=now,
-                    due_at=now + FIRST_LOOK,
-                )
-                prepared = way.prepare(payment, order, description)
-                payment.request, payment.parties = prepared.body, dict(prepared.parties)
-                await payment.save()
-        except IntegrityError:
-            return None
-        return payment
 
     async def _make_room(self, payment: Payment) -> None:
         """Close the live payment so that another may take its place."""
@@ -165,7 +152,7 @@ class Checkout:
             return
         await Payment.filter(id=payment.id).update(sent_at=now)
         try:
-            prepay = await way.prepay([payment])
+            prepay = await way.prepay(await payment.parts())
         except (ch.AlreadyPaid, ch.NumberClosed) as error:
             log.alarm("prepay of our number refused", number=payment.out_trade_no, code=error.code)
             await self.truth.ask(payment, "prepay refused")

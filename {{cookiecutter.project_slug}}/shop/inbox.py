@@ -6,7 +6,7 @@ from datetime import timedelta
 from tortoise.exceptions import IntegrityError
 
 from shop import log
-from shop.channels import Channel, RefundTrade, Unreadable
+from shop.channels import Channel, RefundTrade, Unreadable, of_same_books
 from shop.clock import Clock
 from shop.ledger import Ledger
 from shop.models import Notification
@@ -41,15 +41,16 @@ class Inbox:
         """Let the ledger decide about a stored notification; doing it twice is harmless."""
         source = Source(f"notification {inbox.id}", inbox)
         try:
-            trade = self._channels[inbox.channel].read(inbox.kind, inbox.body)
+            said = self._channels[inbox.channel].read(inbox.kind, inbox.body)
         except Unreadable as error:
             log.alarm("undecryptable notification: APIv3 key?", id=inbox.id, reason=str(error))
             return await source.conclude(Verdict("UNDECRYPTABLE", str(error)), None)
-        if trade is None:
+        if said is None:
             return await source.conclude(Verdict("IGNORED", "another product"), None)
-        if isinstance(trade, RefundTrade):
-            return await self._refunds.hear(inbox.channel, trade, source)
-        return await self._ledger.record(inbox.channel, trade, source)
+        channels = of_same_books(self._channels, inbox.channel)
+        if isinstance(said, RefundTrade):
+            return await self._refunds.hear(channels, said, source)
+        return await self._ledger.record(channels, said, source)
 
     async def _store(
         self, channel: str, kind: str, key: str, headers: Mapping[str, str], body: bytes

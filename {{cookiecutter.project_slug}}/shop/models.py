@@ -72,7 +72,11 @@ class OAuthState(Model):
 
 
 class Order(Model):
-    """What a buyer takes and owes 订单; the amount is frozen when it is placed."""
+    """What a buyer takes and owes 订单; the amount is frozen when it is placed.
+
+    `widget`: the buyer typed the amount into the amount widget 金额控件. `handover` names the one
+    token that can still claim it, `claimed_by` the buyer who did and may see and pay it, too.
+    """
 
     id = fields.BigIntField(primary_key=True)
     order_no = fields.CharField(32, unique=True)
@@ -91,6 +95,9 @@ class Order(Model):
     paid_at = UtcField(null=True)
     due_at = UtcField(null=True, db_index=True)
     payments_made = fields.IntField(db_default=0)
+    widget = fields.BooleanField(db_default=False)
+    handover = fields.CharField(32, null=True)
+    claimed_by = fields.CharField(16, null=True, db_index=True)
     items: fields.ReverseRelation["OrderItem"]
     payments: fields.ReverseRelation["Payment"]
     refunds: fields.ReverseRelation["Refund"]
@@ -102,7 +109,7 @@ class Order(Model):
 
 
 class OrderItem(Model):
-    """One line of an order, priced from the catalogue."""
+    """One line of an order, priced from the catalogue; `merchant` gets its money ("": the shop)."""
 
     id = fields.BigIntField(primary_key=True)
     order: fields.ForeignKeyRelation[Order] = fields.ForeignKeyField(
@@ -113,6 +120,7 @@ class OrderItem(Model):
     name = fields.CharField(127)
     quantity = fields.IntField()
     price_fen = fields.BigIntField()
+    merchant = fields.CharField(32, default="")
 
     class Meta:
         table = "order_item"
@@ -122,12 +130,15 @@ class OrderItem(Model):
 class Payment(Model):
     """One attempt to pay an order 支付单; it owns one out_trade_no.
 
+    The payments of a combined order 合单 share a `combine_out_trade_no` and move together; `part`
+    1 holds request, prepay and due_at for all. `merchant` gets the money ("": the shop).
+
     `live` holds the order's number while money may still come, and is unique: a second live
-    payment cannot exist. `request` is the body exactly as it is sent, `parties` the party
-    fields in it that every later answer must repeat. `due_at` is the sweep's next look and its
-    lease at once. `surplus` money came twice or too late and goes back whole. Refunds, except
-    CLOSED and REJECTED ones, have reserved `reserved_fen`, which a CHECK keeps below the total;
-    `refunds_made` numbers them.
+    payment cannot exist. `request` is the body exactly as it is sent, `product` where it goes,
+    `parties` the party fields in it that every later answer must repeat. `due_at` is the sweep's
+    next look and its lease at once. `surplus` money came twice or too late and goes back whole.
+    Refunds, except CLOSED and REJECTED ones, have reserved `reserved_fen`, which a CHECK keeps
+    below the total; `refunds_made` numbers them.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -136,8 +147,12 @@ class Payment(Model):
     )
     order_id: int
     out_trade_no = fields.CharField(32, unique=True)
+    combine_out_trade_no = fields.CharField(32, db_index=True)
+    part = fields.IntField(default=1)
+    merchant = fields.CharField(32, default="")
     channel = fields.CharField(32)
     scene = fields.CharField(20)
+    product = fields.CharField(20)
     payer = fields.CharField(128)
     total_fen = fields.BigIntField()
     state = fields.CharField(8)
@@ -165,6 +180,11 @@ class Payment(Model):
         table = "payment"
         table_description = "支付单"
         unique_together = (("channel", "transaction_id"),)
+
+    async def parts(self) -> list["Payment"]:
+        """Read every payment that is paid together with this one, itself included, in order."""
+        together = Payment.filter(combine_out_trade_no=self.combine_out_trade_no)
+        return await together.order_by("part")
 
 
 class Refund(Model):

@@ -2,11 +2,13 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 from tortoise.exceptions import IntegrityError
@@ -41,25 +43,46 @@ class Ordering:
 
         Raises BadRequest for an unknown sku, IdempotencyKeyReused for another body.
         """
-        request_hash = hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
+        return await self._once(buyer_id, key, lines, partial(_priced, lines))
+
+    async def collect(
+        self, buyer_id: str, fen: int, scene: str, widget: bool, key: str
+    ) -> tuple[Order, bool]:
+        """Place an order of an amount that the buyer typed; otherwise like place()."""
+        item = OrderItem(sku="collect", name="付款 Payment", quantity=1, price_fen=fen)
+
+        async def items() -> list[OrderItem]:
+            return [item]
+
+        return await self._once(buyer_id, key, (fen, scene, widget), items, widget=widget)
+
+    async def _once(
+        self,
+        buyer_id: str,
+        key: str,
+        asked: Sequence[Any],
+        items: Callable[[], Awaitable[list[OrderItem]]],
+        **more: Any,
+    ) -> tuple[Order, bool]:
+        request_hash = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
         mine = Order.filter(buyer_id=buyer_id, idempotency_key=key)
         for _ in range(TRIES):
             if known := await mine.first():
                 break
             with suppress(IntegrityError):  # a twin of this request was faster, or a number taken
-                return await self._insert(buyer_id, lines, key, request_hash), True
+                once = {"idempotency_key": key, "request_hash": request_hash}
+                return await self._insert(buyer_id, await items(), **once, **more), True
         else:
             raise errors.OutcomeUnknown("the order could not be placed, call again", retry_after=1)
         if known.request_hash != request_hash:
             raise errors.IdempotencyKeyReused("this Idempotency-Key came with another order")
         return known, False
 
-    async def _insert(
-        self, buyer_id: str, lines: Sequence[Line], key: str, request_hash: str
-    ) -> Order:
-        items = await _priced(lines)
-        total_fen = sum(item.quantity * item.price_fen for item in items)
-        if not 0 < total_fen <= MAX_TOTAL_FEN:
+    async def _insert(self, buyer_id: str, items: list[OrderItem], **more: Any) -> Order:
+        sums: Counter[str] = Counter()
+        for item in items:
+            sums[item.merchant] += item.quantity * item.price_fen
+        if min(sums.values()) < 1 or sums.total() > MAX_TOTAL_FEN:
             raise errors.BadRequest("the total is out of range", field="items")
         now, ttl = self.clock.now(), timedelta(seconds=self.ttl_seconds)
         async with transaction():
@@ -67,17 +90,16 @@ class Ordering:
                 order_no=f"{now:%y%m%d}{secrets.randbelow(10**10):010}",
                 buyer_id=buyer_id,
                 state="OPEN",
-                total_fen=total_fen,
-                idempotency_key=key,
-                request_hash=request_hash,
+                total_fen=sums.total(),
                 created_at=now,
                 expires_at=now + ttl,
                 due_at=now + ttl + GRACE,
+                **more,
             )
             for item in items:
                 item.order_id = order.id
             await OrderItem.bulk_create(items)
-        log.info("order placed", order_no=order.order_no, total_fen=total_fen)
+        log.info("order placed", order_no=order.order_no, total_fen=order.total_fen)
         return order
 
 
@@ -93,13 +115,19 @@ async def _priced(lines: Sequence[Line]) -> list[OrderItem]:
             name=catalogue[line.sku].name,
             quantity=line.quantity,
             price_fen=catalogue[line.sku].price_fen,
+            merchant=catalogue[line.sku].merchant,
         )
         for line in lines
     ]
 
 
-async def describe(order: Order) -> str:
-    """Return what the payer reads on the bill, at most 127 characters."""
-    names = await OrderItem.filter(order_id=order.id).order_by("id").values_list("name", flat=True)
-    more = f" 等{len(names)}件" if len(names) > 1 else ""
-    return f"{str(names[0])[: 127 - len(more)]}{more}"
+async def parts(order: Order) -> dict[str, tuple[int, str]]:
+    """Return what each merchant gets: fen, and what the payer reads, at most 127 characters."""
+    found: dict[str, tuple[int, str]] = {}
+    items = await OrderItem.filter(order_id=order.id).order_by("id")
+    for merchant in dict.fromkeys(item.merchant for item in items):
+        mine = [item for item in items if item.merchant == merchant]
+        more = f" 等{len(mine)}件" if len(mine) > 1 else ""
+        fen = sum(item.quantity * item.price_fen for item in mine)
+        found[merchant] = fen, f"{mine[0].name[: 127 - len(more)]}{more}"
+    return found

@@ -1,7 +1,7 @@
 """Give money back 退款: take the order, send it, follow it until the truth is known."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -78,7 +78,7 @@ class Refunds:
         sent_before = refund.sent_at
         await self._write_down(refund, payment)
         try:
-            trade = await self.channels[refund.channel].refund(refund)
+            trade = await self.channels[refund.channel].refund(payment, refund)
         except ch.NotNow as error:
             log.alarm("refund waits", number=refund.out_refund_no, code=error.code, why=str(error))
             await self._wait(refund, POOR, trouble=error.code)
@@ -105,19 +105,22 @@ class Refunds:
             await self.ledger.record(refund, trade, Source(f"query, {cause}"))
         return True
 
-    async def hear(self, channel: str, trade: ch.RefundTrade, source: Source) -> Verdict:
+    async def hear(self, channels: Sequence[str], trade: ch.RefundTrade, source: Source) -> Verdict:
         """Record a refund's notification; one that nobody here asked for is confirmed first."""
-        payment = await Payment.get_or_none(out_trade_no=trade.out_trade_no, channel=channel)
+        theirs = Payment.filter(out_trade_no=trade.out_trade_no, channel__in=channels)
+        payment = await theirs.first()
         if payment is None:
             log.alarm("unmatched", number=trade.out_refund_no, cause=source.cause)
             return await source.conclude(Verdict("UNMATCHED", "unknown number"), trade)
-        refund = await Refund.get_or_none(out_refund_no=trade.out_refund_no, channel=channel)
+        number = trade.out_refund_no
+        refund = await Refund.get_or_none(out_refund_no=number, channel=payment.channel)
         if refund is not None:
             return await self.ledger.record(refund, trade, source)
         if payment.state != "PAID":
             await self.truth.ask(payment, "its refund came first")
         try:
-            proved = await self.channels[channel].query_refund(payment, trade.out_refund_no)
+            way = self.channels[payment.channel]
+            proved = await way.query_refund(payment, trade.out_refund_no)
         except ch.ChannelError as error:
             log.warning("refund not confirmed", number=trade.out_refund_no, why=str(error))
             return await source.conclude(Verdict("RECEIVED", "not confirmed"), trade)
@@ -130,7 +133,8 @@ class Refunds:
     async def ask_again(self, channel: str) -> None:
         """Let the sweep ask within a minute: something unsigned spoke of a refund."""
         soon = self.clock.now() + SPACING
-        rows = Refund.filter(channel=channel, state__in=("PROCESSING", "ABNORMAL"))
+        channels = ch.of_same_books(self.channels, channel)
+        rows = Refund.filter(channel__in=channels, state__in=("PROCESSING", "ABNORMAL"))
         await rows.filter(Q(due_at=None) | Q(due_at__gt=soon)).update(due_at=soon)
 
     async def _part(self, order: Order, out_trade_no: str | None) -> Payment:

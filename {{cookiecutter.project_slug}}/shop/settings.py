@@ -78,7 +78,7 @@ def read_dotenv(path: Path | None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class App:
-    """One WeChat app that buyers log in with: its kind, appid and secret."""
+    """One WeChat app: its kind, appid and secret ("" where nobody logs in, as in an App)."""
 
     kind: str
     appid: str
@@ -97,6 +97,9 @@ class Settings:
     trade_prefix: str
     proxies_count: int
     channels: tuple[str, ...]
+    scenes: tuple[str, ...]
+    collect_fen: range
+    client_ip: str
     sandbox_url: str
     apps: Mapping[str, App]
 
@@ -140,27 +143,57 @@ def load(env: Env) -> Settings:
         ),
         trade_prefix=env.cast("SHOP_TRADE_PREFIX", _prefix, default="S", example="S"),
         proxies_count=env.cast("SHOP_PROXIES_COUNT", _between(0, 10), default="0", example="1"),
-        channels=tuple(filter(None, re.split(r"[,\s]+", env.get("SHOP_CHANNELS")))),
+        channels=_names(env.get("SHOP_CHANNELS")),
+        scenes=_names(env.get("SHOP_SCENES")),
+        collect_fen=_collect(env),
+        client_ip=_client_ip(env, sandbox),
         sandbox_url=sandbox,
         apps={app.kind: app for app in _apps(env)},
     )
 
 
 def _apps(env: Env) -> list[App]:
-    """Read the app pairs: an appid without its secret (or the reverse) is refused."""
+    """Read the apps: an appid without its secret (or the reverse) is refused."""
     found = []
-    for kind in ("miniprogram", "official_account"):
+    for kind, log_in in (("miniprogram", True), ("official_account", True), ("app", False)):
         appid_name, secret_name = f"SHOP_{kind.upper()}_APPID", f"SHOP_{kind.upper()}_SECRET"
-        appid, secret = env.get(appid_name), env.get(secret_name)
-        if bool(appid) != bool(secret):
+        appid, secret = env.get(appid_name), env.get(secret_name) if log_in else ""
+        if log_in and bool(appid) != bool(secret):
             missing = secret_name if appid else appid_name
             example = "0123456789abcdef0123456789abcdef" if appid else "wx8888888888888888"
             env.problem(missing, "missing while its other half is set", example)
-        elif appid and not re.fullmatch(r"wx[0-9a-zA-Z]{16}", appid):
+        elif appid and not is_appid(appid):
             env.problem(appid_name, "is not an appid", "wx8888888888888888")
         elif appid:
             found.append(App(kind, appid, Secret(secret)))
     return found
+
+
+def is_appid(text: str) -> bool:
+    """Tell whether this looks like an appid."""
+    return bool(re.fullmatch(r"wx[0-9a-zA-Z]{16}", text))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, re.split(r"[,\s]+", text)))
+
+
+def _collect(env: Env) -> range:
+    """Read the amounts that a buyer may type, in fen."""
+    cast = _between(1, 99_999_999)
+    least = env.cast("SHOP_COLLECT_MIN_FEN", cast, default="1", example="1")
+    most = env.cast("SHOP_COLLECT_MAX_FEN", cast, default="1000000", example="1000000")
+    if least > most:
+        env.problem("SHOP_COLLECT_MAX_FEN", "is less than SHOP_COLLECT_MIN_FEN", "1000000")
+    return range(least, most + 1)
+
+
+def _client_ip(env: Env, sandbox: str) -> str:
+    """Read the address that every buyer has in the demo: WeChat refuses 127.0.0.1 for H5."""
+    text = env.get("SHOP_DEV_CLIENT_IP")
+    if text and not sandbox:
+        env.problem("SHOP_DEV_CLIENT_IP", "is set, but SHOP_SANDBOX_URL is not", "")
+    return text
 
 
 def _parts(text: str) -> SplitResult:

@@ -27,7 +27,7 @@ class Truth:
     async def ask(self, payment: Payment, cause: str) -> None:
         """Query 查单 and record the answer; no answer leaves everything as it was."""
         try:
-            trade = await self._channels[payment.channel].query(payment)
+            trades = await self._channels[payment.channel].query(await payment.parts())
         except NoSuchTrade:
             await payment.refresh_from_db()  # it may have been sent again while we asked
             if (
@@ -38,7 +38,7 @@ class Truth:
         except ChannelError as error:
             log.warning("query failed", number=payment.out_trade_no, why=str(error), cause=cause)
         else:
-            await self._ledger.record(payment.channel, trade, Source(f"query, {cause}"))
+            await self._ledger.record([payment.channel], trades, Source(f"query, {cause}"))
         await payment.refresh_from_db()
 
     async def ask_politely(self, payment: Payment) -> None:
@@ -55,7 +55,7 @@ class Truth:
         if payment.state in ("PAID", "HELD") or self._clock.now() < too_early:
             return
         try:
-            await channel.close([payment])
+            await channel.close(await payment.parts())
         except Busy:
             log.info("not closed: the buyer is paying", number=payment.out_trade_no)
         except ChannelError as error:

@@ -6,20 +6,18 @@ nothing and writes no row. It is loaded because its file is there; `SHOP_CHANNEL
 
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, Protocol
 
 import httpx
 
+from shop.channels._scenes import SCENES, Scene
 from shop.models import Order, Payment, Refund
 from shop.settings import Env, Settings
 
-SCENES = ("miniprogram", "jsapi", "h5", "native", "app")
-
-#: the identity that a scene needs; the others are paid by whoever holds the link or the code
-IDENTITY_OF_SCENE = {"miniprogram": "miniprogram", "jsapi": "official_account"}
+__all__ = ["SCENES", "Scene"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +71,24 @@ class BillRow:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A payment's request before it is sent: the body, word for word, and its party fields."""
+    """A request before it is sent: where it goes, word for word, and each part's party fields."""
 
+    product: str
     body: str
-    parties: Mapping[str, str]
+    parties: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a request is built from: the payments of an order, and who pays them.
+
+    `descriptions` stand beside `payments`; `client_ip` is the buyer's own address.
+    """
+
+    order: Order
+    payments: Sequence[Payment]
+    descriptions: Sequence[str]
+    client_ip: str
 
 
 class ChannelError(Exception):
@@ -133,17 +145,29 @@ class BillBroken(ChannelError):
 
 
 class Channel(Protocol):
-    """The verbs, named after WeChat's own list: 下单 查单 关单 退款 查退款 通知 账单."""
+    """The verbs, named after WeChat's own list: 下单 查单 关单 退款 查退款 通知 账单.
+
+    prepay, query and close take the payments that are paid together: one, or all of a combined
+    order.
+    """
 
     name: str
+    books: str
+    """Channels of the same books share their numbers, refund notifications and bill."""
     scenes: Mapping[str, str]
     """scene -> the appid it is paid with."""
+    widget_scenes: Collection[str]
+    """Scenes in which the amount widget 金额控件 can be used."""
     close_after: int
     """Seconds that must pass before a number may be closed."""
     notifications: Mapping[str, str]
     """path -> kind of notification that arrives there."""
 
-    def prepare(self, payment: Payment, order: Order, description: str) -> Prepared:
+    def serves(self, scene: str, merchants: Sequence[str]) -> bool:
+        """Tell whether an order for these merchants can be paid in this scene."""
+        ...
+
+    def prepare(self, draft: Draft) -> Prepared:
         """Build the request that `prepay` sends, now and in every repeat."""
         ...
 
@@ -158,11 +182,11 @@ class Channel(Protocol):
         """
         ...
 
-    def invoke(self, payment: Payment) -> dict[str, Any]:
-        """Return what opens the cashier 调起, signed anew."""
+    def invoke(self, payment: Payment, order: Order) -> dict[str, Any]:
+        """Return what opens the cashier 调起, signed anew: invoke, h5_url or code_url."""
         ...
 
-    async def query(self, payment: Payment) -> Trade:
+    async def query(self, payments: Sequence[Payment]) -> Sequence[Trade]:
         """Ask for the truth 查单. Raises Unknown, NoSuchTrade, Refused, Busy."""
         ...
 
@@ -177,7 +201,7 @@ class Channel(Protocol):
         """Build the request that `refund` sends, now and in every repeat."""
         ...
 
-    async def refund(self, refund: Refund) -> RefundTrade:
+    async def refund(self, payment: Payment, refund: Refund) -> RefundTrade:
         """Send the stored request 退款. Raises Unknown, Busy, NotNow, Refused."""
         ...
 
@@ -200,7 +224,7 @@ class Channel(Protocol):
         """Prove who sent a notification 验签; return its unique key. Raises NotProved."""
         ...
 
-    def read(self, kind: str, body: bytes) -> Trade | RefundTrade | None:
+    def read(self, kind: str, body: bytes) -> Sequence[Trade] | RefundTrade | None:
         """Read a proved notification 通知; None when it is about another product.
 
         Raises Unreadable.
@@ -231,11 +255,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a channel is built from."""
+    """What a channel is built from; `shared` is what several channels build once."""
 
     env: Env
     settings: Settings
     http: httpx.AsyncClient
+    shared: dict[str, Any] = field(default_factory=dict)
 
 
 def load(parts: Parts) -> dict[str, Channel]:
@@ -243,6 +268,9 @@ def load(parts: Parts) -> dict[str, Channel]:
     modules = pkgutil.iter_modules(__path__)
     present = [module.name for module in modules if not module.name.startswith("_")]
     wanted = parts.settings.channels or present
+    for scene in parts.settings.scenes:
+        if scene not in SCENES:
+            parts.env.problem("SHOP_SCENES", f"there is no scene {scene}", ",".join(SCENES))
     for name in wanted:
         if name not in present:
             parts.env.problem("SHOP_CHANNELS", f"there is no channel {name}", ",".join(present))
@@ -251,3 +279,16 @@ def load(parts: Parts) -> dict[str, Channel]:
         for name in present
         if name in wanted
     }
+
+
+def books(channels: Mapping[str, Channel]) -> dict[str, list[Channel]]:
+    """Group channels by their books."""
+    found: dict[str, list[Channel]] = {}
+    for channel in channels.values():
+        found.setdefault(channel.books, []).append(channel)
+    return found
+
+
+def of_same_books(channels: Mapping[str, Channel], name: str) -> list[str]:
+    """Name the channels that share their books with this one, itself included."""
+    return [channel.name for channel in books(channels)[channels[name].books]]

@@ -1,8 +1,11 @@
-"""Our side of WeChat Pay APIv3: the keys from the settings, one client, its errors translated."""
+"""Our side of WeChat Pay APIv3: the keys from the settings, the clients, errors translated."""
 
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from shop import log
@@ -17,6 +20,9 @@ from shop.channels import (
     Refused,
     Unknown,
 )
+from shop.channels._parties import Parties
+from shop.channels._parties import read as read_parties
+from shop.models import Payment
 from shop.settings import Env
 from wechat import errors, keys, transactions
 from wechat.client import Client, Exchange
@@ -27,24 +33,77 @@ NOBODYS_NUMBER = "doctor0000000000"
 SERIAL_EXAMPLE = "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"
 
 
-def client_for(parts: Parts) -> Client | None:
-    """Read the merchant's settings and build the client; None when `parts.env` has problems."""
-    env, sandbox = parts.env, parts.settings.sandbox_url
-    mchid = _read(env, "SHOP_MCHID", _mchid(bool(sandbox)), "1900000001")
+@dataclass(frozen=True)
+class House:
+    """Everything that WeChat's channels share: the clients, and whose orders we place.
+
+    `others` are further merchants of ours, for combined orders; each signs with its own keys.
+    """
+
+    client: Client
+    parties: Parties
+    others: Mapping[str, Client]
+
+    @property
+    def clients(self) -> list[Client]:
+        """Every merchant's client, our own first."""
+        return [self.client, *self.others.values()]
+
+    def client_for(self, payment: Payment) -> Client:
+        """Return the client of the merchant that got the payment's money."""
+        return self.others.get(payment.parties.get("mchid", ""), self.client)
+
+
+def house_for(parts: Parts) -> House | None:
+    """Build what the settings say, once for all channels; None when `parts.env` has problems."""
+    if "wechat" not in parts.shared:
+        parts.shared["wechat"] = _house(parts)
+    found: House | None = parts.shared["wechat"]
+    return found
+
+
+def _house(parts: Parts) -> House | None:
+    env, sandbox = parts.env, bool(parts.settings.sandbox_url)
+    mchid = _read(env, "SHOP_MCHID", _mchid(sandbox), "1900000001")
     serial = _read(env, "SHOP_MERCHANT_SERIAL", _serial, SERIAL_EXAMPLE)
     private_key = _read(env, "SHOP_MERCHANT_KEY", keys.private_key, "certs/apiclient_key.pem")
     apiv3_key = _read(env, "SHOP_APIV3_KEY", keys.apiv3_key, "the 32 characters you set 32位")
-    public_keys = _public_keys(env, bool(sandbox))
+    public_keys = _public_keys(env, sandbox)
+    parties = read_parties(env, parts.settings, mchid or "")
+    if parties.sub_mchid:
+        _read(env, "SHOP_SUB_MCHID", _mchid(sandbox), "1900000109")
+    others = _others(env, sandbox)
     log.hide([env.get("SHOP_APIV3_KEY"), env.get("SHOP_MERCHANT_KEY")])
     if mchid is None or serial is None or private_key is None or apiv3_key is None:
         return None
-    merchant = keys.Merchant(mchid, serial, private_key, apiv3_key)
-    trust = Trust(apiv3_key, public_keys=public_keys)
+    own = keys.Merchant(mchid, serial, private_key, apiv3_key)
+    clients = {one.mchid: _client(parts, one, public_keys) for one in (own, *others)}
+    return House(clients.pop(mchid), parties, clients)
+
+
+def _client(parts: Parts, merchant: keys.Merchant, public_keys: dict[str, Any]) -> Client:
+    trust, sandbox = Trust(merchant.apiv3_key, public_keys=public_keys), parts.settings.sandbox_url
     if sandbox:
         return Client(
             parts.http, merchant, trust, host=sandbox, standby=None, on_exchange=_exchanged
         )
     return Client(parts.http, merchant, trust, on_exchange=_exchanged)
+
+
+def _others(env: Env, sandbox: bool) -> list[keys.Merchant]:
+    """Read the keys of our further merchants: a JSON list, or the file that holds it."""
+    name, example = "SHOP_OTHER_MERCHANTS", "certs/merchants.json"
+    text, found = env.get(name, "[]"), []
+    try:
+        for one in json.loads(text if text.startswith("[") else Path(text).read_text()):
+            log.hide([one["apiv3_key"], one["key"]])
+            mchid, serial = _mchid(sandbox)(one["mchid"]), _serial(one["serial"])
+            key, secret = keys.private_key(one["key"]), keys.apiv3_key(one["apiv3_key"])
+            found.append(keys.Merchant(mchid, serial, key, secret))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        what = f"is not a list of mchid, serial, key, apiv3_key ({type(error).__name__}: {error})"
+        env.problem(name, what, example)
+    return found
 
 
 def _read(env: Env, name: str, cast: Callable[[str], T], example: str) -> T | None:
@@ -142,16 +201,25 @@ def _refused(error: errors.Refused) -> ChannelError:
     return Refused(error.message, **said)
 
 
-async def examine(client: Client) -> list[Finding]:
-    """Let WeChat check mchid, serial and key: ask for a number that nobody has."""
-    trust, merchant = client.trust, client.merchant
-    what, advice = "WeChat Pay accepts our signature", ""
+async def examine(house: House) -> list[Finding]:
+    """Say how answers are trusted, and let WeChat check every merchant's keys."""
+    by_key = bool(house.client.trust.public_keys)
+    kind = "public key 微信支付公钥" if by_key else "platform certificates 平台证书"
+    found = [Finding(True, f"trust mode: {kind}")]
+    found.append(await _accepted(house.client, house.parties.named("", ""), "our"))
+    for mchid, client in house.others.items():
+        found.append(await _accepted(client, {"mchid": mchid}, f"{mchid}'s"))
+    return found
+
+
+async def _accepted(client: Client, named: Mapping[str, str], whose: str) -> Finding:
+    """Ask for a number that nobody has: the answer says whether mchid, serial and key fit."""
+    what, advice = f"WeChat Pay accepts {whose} signature", ""
     try:
-        await transactions.query(client, mchid=merchant.mchid, out_trade_no=NOBODYS_NUMBER)
+        await transactions.query(client, named, NOBODYS_NUMBER)
     except errors.Refused as error:
         if not error.is_code("ORDER_NOT_EXIST"):
             advice = f"{error}: compare SHOP_MCHID, SHOP_MERCHANT_SERIAL, SHOP_MERCHANT_KEY"
     except errors.WeChatError as error:
         advice = str(error)
-    kind = "public key 微信支付公钥" if trust.public_keys else "platform certificates 平台证书"
-    return [Finding(True, f"trust mode: {kind}"), Finding(not advice, what, advice)]
+    return Finding(not advice, what, advice)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from shop import channels as ch
-from shop.channels._merchant import translated
+from shop.channels._merchant import House, translated
 from shop.models import Payment, Refund
 from wechat import bill_rows, bills, errors, refunds
 from wechat.client import Client, to_json
@@ -22,7 +22,7 @@ NOT_NOW = ("NOT_ENOUGH", "NO_AUTH", "SIGN_ERROR", "MCH_NOT_EXISTS", "RULE_LIMIT"
 class RefundVerbs:
     """What WeChat's channels share once money has come."""
 
-    client: Client
+    house: House
     refund_url: str
 
     def prepare_refund(self, refund: Refund, payment: Payment) -> str:
@@ -34,14 +34,16 @@ class RefundVerbs:
             refund_fen=refund.refund_fen,
             total_fen=payment.total_fen,
             notify_url=self.refund_url,
+            sub_mchid=payment.parties.get("sub_mchid"),
         )
         return to_json(body).decode()
 
-    async def refund(self, refund: Refund) -> ch.RefundTrade:
+    async def refund(self, payment: Payment, refund: Refund) -> ch.RefundTrade:
         """Send the stored body, byte for byte."""
+        client = self.house.client_for(payment)
         try:
             with translated():
-                return refund_trade(await refunds.create(self.client, refund.request.encode()))
+                return refund_trade(await refunds.create(client, refund.request.encode()))
         except ch.Refused as error:
             if error.code in NOT_NOW:
                 raise ch.NotNow(str(error), code=error.code) from error
@@ -49,18 +51,26 @@ class RefundVerbs:
 
     async def query_refund(self, payment: Payment, out_refund_no: str) -> ch.RefundTrade:
         """Ask by the refund's own number 查退款."""
+        client, sub = self.house.client_for(payment), payment.parties.get("sub_mchid")
         with translated():
-            return refund_trade(await refunds.query(self.client, out_refund_no=out_refund_no))
+            return refund_trade(
+                await refunds.query(client, out_refund_no=out_refund_no, sub_mchid=sub)
+            )
 
     async def bill(self, date: datetime.date) -> AsyncIterator[ch.BillRow]:
-        """Fetch the trade bill 交易账单 of a day and yield its rows once its hash holds."""
+        """Fetch every merchant's trade bill 交易账单; yield its rows once its hash holds."""
+        for client in self.house.clients:
+            async for row in self._bill_of(client, date):
+                yield row
+
+    async def _bill_of(self, client: Client, date: datetime.date) -> AsyncIterator[ch.BillRow]:
         with tempfile.TemporaryDirectory(prefix="bill-") as folder:
             file = Path(folder, "bill.csv")
             with _proved():
-                ticket = await bills.apply_trade_bill(self.client, date=date)
+                ticket = await bills.apply_trade_bill(client, date=date)
                 if ticket is None:
                     return
-                await bills.download(self.client, ticket, file)
+                await bills.download(client, ticket, file)
             rows = bill_rows.rows(file)
             while (row := _next(rows)) is not None:
                 yield bill_row(row)
@@ -112,7 +122,7 @@ def refund_trade(refund: refunds.Refund) -> ch.RefundTrade:
         said=refund.status,
         refund_fen=refund.refund_fen,
         total_fen=refund.total_fen,
-        parties={"mchid": refund.mchid} if refund.mchid else {},
+        parties=refund.parties,
         accepted_at=refund.create_time,
         refunded_at=refund.success_time,
     )

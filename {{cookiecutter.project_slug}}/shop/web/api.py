@@ -1,6 +1,7 @@
 """What every JSON route shares: body, session, unit of work, answer, error."""
 
 import hmac
+import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,12 @@ class Call(Generic[B]):
         if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
             raise errors.BadRequest("letters, digits, _ and - only", field=name)
         return value
+
+    def client_ip(self) -> str:
+        """Return the buyer's address, behind SHOP_PROXIES_COUNT proxies; the demo's is set."""
+        request, settings = self.request, self.shop.settings
+        behind = request.remote_addr if settings.proxies_count else ""
+        return settings.client_ip or plain_address(behind or request.ip)
 
     def idempotency_key(self) -> str:
         """Return the Idempotency-Key header. Raises IdempotencyKeyRequired."""
@@ -147,6 +154,16 @@ async def identify(who: Who, request: Request, shop: "Shop") -> str:
     if not await Buyer.filter(id=buyer_id).exists():
         raise errors.LoginRequired("log in again: this buyer is not known here")
     return buyer_id
+
+
+def plain_address(text: str) -> str:
+    """Write an address as WeChat takes it: IPv4 as such, without zone, a strange one as none."""
+    try:
+        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
+    except ValueError:
+        return "127.0.0.1"  # WeChat refuses it by name where it matters
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
 
 
 def _cookie(request: Request, shop: "Shop") -> str:

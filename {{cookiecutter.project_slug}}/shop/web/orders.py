@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from tortoise.expressions import Q
+
 from shop import errors
 from shop.catalogue import products
+from shop.checkout import Buyer
 from shop.models import Order
 from shop.ordering import Line
 from shop.web.api import Answer, Api, Call
@@ -42,7 +45,7 @@ async def place_order(call: Call[NewOrder]) -> Answer:
 @api("GET", "/api/orders", gives={200: Orders})
 async def list_orders(call: Call[Nothing]) -> Answer:
     """List the buyer's own orders, newest first; `?after=` takes `next` of the page before."""
-    mine = Order.filter(buyer_id=call.buyer_id)
+    mine = Order.filter(_of(call))
     if after := call.argument("after"):
         mine = mine.filter(id__lt=(await own_order(call, after)).id)
     page = await mine.order_by("-id").limit(PAGE + 1)
@@ -69,8 +72,9 @@ async def get_order(call: Call[Nothing], order_no: str) -> Answer:
 async def start_payment(call: Call[NewPayment], order_no: str) -> Answer:
     """Start to pay, or go on with the payment that is live."""
     order = await own_order(call, order_no)
+    buyer = Buyer(call.buyer_id, call.client_ip())
     payment, opens, new = await call.shop.checkout.start_payment(
-        order, call.body.scene, call.body.channel
+        order, buyer, call.body.scene, call.body.channel
     )
     return Answer(201 if new else 200, Started(payment.out_trade_no, payment.scene, **opens))
 
@@ -83,8 +87,12 @@ async def cancel_order(call: Call[Nothing], order_no: str) -> Answer:
 
 
 async def own_order(call: Call[Any], order_no: str) -> Order:
-    """Return the buyer's own order. Raises NotFound, for another buyer's as well."""
-    order = await Order.get_or_none(order_no=order_no, buyer_id=call.buyer_id)
+    """Return an order that the buyer placed or claimed. Raises NotFound for any other."""
+    order = await Order.get_or_none(_of(call), order_no=order_no)
     if order is None:
         raise errors.NotFound("no such order")
     return order
+
+
+def _of(call: Call[Any]) -> Q:
+    return Q(buyer_id=call.buyer_id) | Q(claimed_by=call.buyer_id)

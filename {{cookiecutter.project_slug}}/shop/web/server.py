@@ -9,11 +9,11 @@ from sanic.response import BaseHTTPResponse
 
 from shop import log
 from shop.app import Shop
-from shop.web import admin, health, login, notify, openapi, orders, pages
+from shop.web import admin, collect, handover, health, login, notify, openapi, orders, pages
 from shop.web.api import answer_failure
 from shop.work import forever
 
-APIS = (orders.api, login.api, admin.api)
+APIS = (orders.api, collect.api, handover.api, login.api, admin.api)
 CONFIG = {
     "ACCESS_LOG": False,
     "AUTO_EXTEND": False,

@@ -1,14 +1,18 @@
 """The JSON of the API: what comes in and what goes out; openapi.json is made from it."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
+
+from shop.channels import SCENES
 
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=999)]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-Scene = Literal["miniprogram", "jsapi", "h5", "native", "app"]
+Scene = Annotated[
+    str, msgspec.Meta(pattern=f"^({'|'.join(SCENES)})$", extra_json_schema={"enum": list(SCENES)})
+]
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,6 +37,23 @@ class NewPayment(Body):
 
     scene: Scene
     channel: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] | None = None
+
+
+class NewCollect(Body):
+    """POST /api/collect: yuan as text such as "12.34", never a JSON number 金额控件.
+
+    `widget`: false when the buyer typed into our own field, because the client has no widget.
+    """
+
+    amount_yuan: Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
+    scene: Scene
+    widget: bool = True
+
+
+class Token(Body):
+    """POST /api/handover: what the launch query of the mini program brought."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 
 
 class NewRefund(Body):
@@ -146,11 +167,28 @@ class Orders(msgspec.Struct):
 
 
 class Started(msgspec.Struct, omit_defaults=True):
-    """A payment and what opens its cashier 调起."""
+    """A payment and what opens its cashier 调起: one of invoke, h5_url, code_url."""
 
     out_trade_no: str
     scene: str
     invoke: dict[str, Any] | None = None
+    h5_url: str | None = None
+    code_url: str | None = None
+
+
+class Collected(msgspec.Struct):
+    """An order of an amount that the buyer typed, and what opens its cashier."""
+
+    order_no: str
+    out_trade_no: str
+    invoke: dict[str, Any]
+
+
+class HandedOver(msgspec.Struct):
+    """What claims an order, once, within ten minutes; `path` opens the mini program with it."""
+
+    token: str
+    path: str
 
 
 class Failure(msgspec.Struct, omit_defaults=True):

@@ -8,8 +8,8 @@ from typing import Any
 
 #: name -> where, and whether the process dies before or after the call
 POINTS = {
-    "prepay.before_it_is_written": ("shop.checkout:Checkout._new_payment", "before"),
-    "prepay.written": ("shop.checkout:Checkout._new_payment", "after"),
+    "prepay.before_it_is_written": ("shop.checkout:write_down", "before"),
+    "prepay.written": ("shop.checkout:write_down", "after"),
     "prepay.about_to_leave": ("shop.channels.wechat:WeChat.prepay", "before"),
     "prepay.sent": ("shop.channels.wechat:WeChat.prepay", "after"),
     "prepay.opened": ("shop.ledger:Ledger.open_payment", "after"),
@@ -19,6 +19,8 @@ POINTS = {
     "record.committed": ("shop.ledger:Ledger._pay_once", "after"),
     "record.before_the_answer": ("shop.inbox:Inbox.receive", "after"),
     "record.surplus_written": ("shop.ledger:Ledger._give_back", "after"),
+    "combine.sent": ("shop.channels.wechat_combine:WeChatCombine.prepay", "after"),
+    "combine.closed_at_wechat": ("shop.channels.wechat_combine:WeChatCombine.close", "after"),
     "refund.reserved": ("shop.refund_ledger:RefundLedger.reserve", "after"),
     "refund.turn_taken": ("shop.refunds:Refunds._turn", "after"),
     "refund.written": ("shop.refunds:Refunds._write_down", "after"),

@@ -1,6 +1,7 @@
 """A fresh sandbox and a fresh shop for every test, both on real sockets of the test's own loop."""
 
 import itertools
+import json
 import logging
 import secrets
 import shutil
@@ -206,6 +207,11 @@ def settings(
 ) -> dict[str, str]:
     """Return the environment of a shop whose WeChat is the sandbox."""
     apps = {app["kind"].upper(): app for app in known["apps"]}
+    others = [
+        {"mchid": one["mchid"], "serial": one["merchant_serial"], "apiv3_key": one["apiv3_key"]}
+        | {"key": one["merchant_private_key_pem"]}
+        for one in known["others"]
+    ]
     return {
         "SHOP_DATABASE_URL": database_url,
         "SHOP_PUBLIC_URL": public_url,
@@ -222,4 +228,7 @@ def settings(
         "SHOP_MINIPROGRAM_SECRET": apps["MINIPROGRAM"]["secret"],
         "SHOP_OFFICIAL_ACCOUNT_APPID": apps["OFFICIAL_ACCOUNT"]["appid"],
         "SHOP_OFFICIAL_ACCOUNT_SECRET": apps["OFFICIAL_ACCOUNT"]["secret"],
+        "SHOP_APP_APPID": apps["APP"]["appid"],
+        "SHOP_OTHER_MERCHANTS": json.dumps(others),
+        "SHOP_DEV_CLIENT_IP": "203.0.113.10",
     }

@@ -37,7 +37,7 @@ async def next_noon(stage: Stage) -> date:
 
 async def compare(stage: Stage, day: date) -> tuple[Kinds, Count]:
     """Compare a day: kind and number of each difference, and the counts."""
-    bill = Bill(stage.shop.channels["wechat"], day, "S", stage.shop.clock)
+    bill = Bill(list(stage.shop.channels.values()), day, "S", stage.shop.clock)
     found = [(one.kind, one.number) async for one in bill.differences(lambda rows: None)]
     return found, bill.count
 
@@ -144,7 +144,7 @@ async def test_a_day_without_a_statement_is_an_empty_bill(stage: Stage) -> None:
 class Fake:
     """A channel whose bill is a list."""
 
-    name = "wechat"
+    name = books = "wechat"
 
     def __init__(self, rows: list[BillRow]) -> None:
         self.rows = rows
@@ -155,7 +155,7 @@ class Fake:
 
 
 async def judge(stage: Stage, *rows: BillRow) -> list[tuple[str, str, str, str]]:
-    bill = Bill(Fake(list(rows)), today(stage) - timedelta(days=9), "S", stage.shop.clock)  # type: ignore[arg-type]
+    bill = Bill([Fake(list(rows))], today(stage) - timedelta(days=9), "S", stage.shop.clock)  # type: ignore[arg-type]
     return [(d.kind, d.number, d.here, d.there) async for d in bill.differences(lambda n: None)]
 
 
@@ -168,7 +168,7 @@ async def test_rows_are_matched_by_number_whatever_their_day(stage: Stage) -> No
 
 async def test_rows_of_another_system_are_foreign_and_counted(stage: Stage) -> None:
     rows = [BillRow("MALL1", "4200", "PAID", 5), BillRow("MALL1", "4200", "PAID", 0, "R1", 5)]
-    bill = Bill(Fake(rows), today(stage) - timedelta(days=9), "S", stage.shop.clock)  # type: ignore[arg-type]
+    bill = Bill([Fake(rows)], today(stage) - timedelta(days=9), "S", stage.shop.clock)  # type: ignore[arg-type]
     assert [d async for d in bill.differences(lambda n: None)] == []
     assert (bill.count.rows, bill.count.foreign) == (2, 2)
 
@@ -195,7 +195,7 @@ async def test_a_long_bill_is_compared_in_bounded_memory(stage: Stage) -> None:
                 yield BillRow(f"MALL{n:020}", f"4200{n:020}", "PAID", 100)
 
     told: list[int] = []
-    bill = Bill(Long([]), today(stage) - timedelta(days=9), "S", stage.shop.clock)  # type: ignore[arg-type]
+    bill = Bill([Long([])], today(stage) - timedelta(days=9), "S", stage.shop.clock)  # type: ignore[arg-type]
     tracemalloc.start()
     async for _ in bill.differences(told.append):
         pass

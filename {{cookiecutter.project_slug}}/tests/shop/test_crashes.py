@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shop.checkout import Buyer
 from shop.models import Event, Notification, Order, Payment
 from shop.source import Source
 from tests.shop.conftest import BuyerClient, Stage
@@ -48,7 +49,9 @@ async def killed_at_prepay(
     with patch.context() as patched:
         kill(patched, part(stage, owner), name, after=after)
         with pytest.raises(Killed):
-            await stage.shop.checkout.start_payment(order, "miniprogram")
+            await stage.shop.checkout.start_payment(
+                order, Buyer(order.buyer_id, "203.0.113.10"), "miniprogram"
+            )
     return buyer, order
 
 

@@ -200,9 +200,6 @@ async def test_a_scene_needs_the_identity_of_its_app(stage: Stage, browser: Brow
     answer = await mini.start(order["order_no"], "jsapi")
     assert (answer.status_code, answer.json()["code"]) == (409, "OPENID_REQUIRED")
     assert answer.json()["login"] == "/oauth/start"
-    for scene in ("h5", "native", "app"):
-        off = await mini.start(order["order_no"], scene)
-        assert (off.status_code, off.json()["code"]) == (409, "SCENE_OFF")
 
 
 async def test_a_guest_has_a_session_but_no_openid(stage: Stage) -> None:

@@ -103,7 +103,7 @@ async def test_rule_4_what_cannot_be_decrypted_is_500_and_counts_once_the_key_is
     _, order, started = await paying(stage)
     wechat = WeChat(stage)
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
-    merchant = stage.shop.channels["wechat"].client.merchant  # type: ignore[attr-defined]
+    merchant = stage.shop.channels["wechat"].house.client.merchant  # type: ignore[attr-defined]
     right = merchant.apiv3_key
     object.__setattr__(merchant, "apiv3_key", b"x" * 32)
     assert (await wechat.send(body)).status_code == 500

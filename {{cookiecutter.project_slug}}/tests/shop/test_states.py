@@ -49,8 +49,8 @@ async def new_order(state: str = "OPEN") -> Order:
 
 async def new_payment(order: Order, state: str = "NEW", *, live: bool = False) -> Payment:
     return await Payment.create(
-        order_id=order.id, out_trade_no=f"S{next(numbers):012}", channel="wechat", payer="o",
-        scene="jsapi", total_fen=100, state=state, live=order.order_no if live else None,
+        order_id=order.id, out_trade_no=(number := f"S{next(numbers):012}"), channel="wechat",
+        combine_out_trade_no=number, product="jsapi", payer="o", scene="jsapi", total_fen=100, state=state, live=order.order_no if live else None,
         parties=PARTIES, request="", prepay={}, request_id="-", created_at=Clock().now(),
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ async def told(ledger: Ledger, payment: Payment, *, by: str, **changes: Any) -> 
             channel="wechat", kind="payment", key=str(next(numbers)), headers={}, body=b"",
             outcome="RECEIVED", received_at=Clock().now(),
         )  # fmt: skip
-    await ledger.record("wechat", Trade(**(fitting | changes)), Source(by, inbox))
+    await ledger.record(["wechat"], [Trade(**(fitting | changes))], Source(by, inbox))
 
 
 async def step(ledger: Ledger, verb: str, payment: Payment, order: Order) -> None:
