@@ -51,7 +51,7 @@ def test_the_example_of_the_settings_names_what_the_code_reads() -> None:
         f"SHOP_{kind}_{part}"
         for kind in ("MINIPROGRAM", "OFFICIAL_ACCOUNT")
         for part in ("APPID", "SECRET")
-    }
+    } | {"SHOP_APP_APPID"}
     example = (ROOT / ".env.example").read_text("utf-8")
     assert set(re.findall(r"^#? ?(SHOP_[A-Z0-9_]+)=", example, re.M)) == read
 

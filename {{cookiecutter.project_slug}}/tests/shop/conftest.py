@@ -6,7 +6,7 @@ import logging
 import secrets
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tests.shop.databases import Servers
 
 ADMIN_TOKEN = "admin-token-of-the-tests-0123456789abcdef"
 _names = itertools.count(1)
+MoreSettings = dict[str, str] | Callable[[dict[str, Any]], dict[str, str]]
 
 
 @dataclass
@@ -42,7 +43,10 @@ class Stage:
         return self.shop.settings.public_url
 
     def app(self, kind: str) -> dict[str, Any]:
-        return next(app for app in self.known["apps"] if app["kind"] == kind)
+        """Return the app of this kind that the shop is set up with."""
+        whose = (self.known, self.known["sp"], *self.known["sub"])
+        ours = self.shop.settings.apps[kind].appid
+        return next(app for one in whose for app in one["apps"] if app["appid"] == ours)
 
     async def control(self, name: str, **body: Any) -> dict[str, Any]:
         """Call /_sandbox/<name>; it must answer 200."""
@@ -87,6 +91,13 @@ class BuyerClient:
     async def order(self, sku: str = "longjing", quantity: int = 1) -> dict[str, Any]:
         """Place an order."""
         body = {"items": [{"sku": sku, "quantity": quantity}]}
+        answer = await self.post("/api/orders", body, **{"Idempotency-Key": secrets.token_hex(8)})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def cart(self, *skus: str) -> dict[str, Any]:
+        """Place an order of one of each."""
+        body = {"items": [{"sku": sku, "quantity": 1} for sku in skus]}
         answer = await self.post("/api/orders", body, **{"Idempotency-Key": secrets.token_hex(8)})
         assert answer.status_code == 201, answer.text
         return answer.json()
@@ -172,8 +183,8 @@ def diary(caplog: pytest.LogCaptureFixture) -> Diary:
 
 
 @pytest.fixture
-def more_settings() -> dict[str, str]:
-    """Settings that a test file adds or changes by a fixture of its own."""
+def more_settings() -> MoreSettings:
+    """Settings that a test file adds or changes by a fixture of its own; perhaps from the keys."""
     return {}
 
 
@@ -185,13 +196,14 @@ async def sandbox_url(keys: Keys) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def stage(
-    sandbox_url: str, database_url: str, more_settings: dict[str, str]
+    sandbox_url: str, database_url: str, more_settings: MoreSettings
 ) -> AsyncIterator[Stage]:
     async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=20) as sandbox:
         known = (await sandbox.get("/_sandbox/credentials")).json()
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        shop = build(Env(settings(known, sandbox_url, url, database_url) | more_settings))
+        more = more_settings(known) if callable(more_settings) else more_settings
+        shop = build(Env(settings(known, sandbox_url, url, database_url) | more))
         server = create_app(shop, sweep=False, name=f"shop-{next(_names)}")
         server.config.LEAVE_SECONDS = 0
         server.config.TOUCHUP = False  # it can be done only once in a process

@@ -31,8 +31,7 @@ class WeChat:
         """Build what WeChat says of a paid number of ours; a change to None removes the field."""
         payment = await Payment.get(out_trade_no=out_trade_no)
         found = {
-            "appid": payment.parties["appid"],
-            "mchid": payment.parties["mchid"],
+            **payment.parties,
             "out_trade_no": out_trade_no,
             "transaction_id": f"4200{secrets.randbelow(10**20):020}",
             "trade_type": "JSAPI",
@@ -42,6 +41,8 @@ class WeChat:
             "success_time": "2026-01-02T03:04:05+08:00",
             "payer": {"openid": payment.payer},
         }
+        if "sp_mchid" in payment.parties:
+            found["payer"] = {"sp_openid": payment.payer or "oSomebody"}
         total = payment.total_fen
         found["amount"] = {"total": total, "payer_total": total, "currency": "CNY"}
         found["amount"] |= changes.pop("amount", {})
@@ -103,6 +104,12 @@ async def paying(stage: Stage, **order: Any) -> tuple[BuyerClient, dict[str, Any
     started = await buyer.start(placed["order_no"])
     assert started.status_code == 201, started.text
     return buyer, placed, started.json()
+
+
+async def guest(stage: Stage) -> BuyerClient:
+    """Begin a session without an openid."""
+    answer = await stage.http.post("/api/sessions/guest", json={})
+    return BuyerClient(stage, {"Authorization": f"Bearer {answer.json()['token']}"}, "")
 
 
 async def also_official(stage: Stage, buyer: BuyerClient) -> None:

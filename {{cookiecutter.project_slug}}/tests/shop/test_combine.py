@@ -1,0 +1,396 @@
+"""Combined orders 合单: several merchants, one cashier; all parts are paid, or none is."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shop import catalogue
+from shop.catalogue import Product
+from shop.models import Event, Order, Payment, Refund
+from shop.settings import Env, SettingsError
+from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Diary, Stage
+from tests.shop.databases import EVERY_DATABASE
+from tests.shop.kit import WeChat, calls, moves, outcomes, until
+from tests.shop.test_bill import compare, next_noon
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+PATH = "/notify/wechat/combine"
+
+
+@pytest.fixture(autouse=True)
+def two_merchants(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the cup belong to the other merchant; return its number."""
+    other = str(stage.known["others"][0]["mchid"])
+    cup = Product("cup", "白瓷杯", 3600, other)
+    monkeypatch.setattr(catalogue, "PRODUCTS", (*catalogue.PRODUCTS[:3], cup))
+    return other
+
+
+async def begun(
+    stage: Stage, scene: str = "miniprogram"
+) -> tuple[BuyerClient, dict[str, Any], dict[str, Any], list[Payment]]:
+    """Bring a buyer of two merchants' things to the cashier."""
+    buyer = await stage.buyer()
+    order = await buyer.cart("puer", "cup")
+    answer = await buyer.start(order["order_no"], scene)
+    assert answer.status_code == 201, answer.text
+    return buyer, order, answer.json(), await Payment.all().order_by("part")
+
+
+async def combined(payments: list[Payment], **changes: Any) -> dict[str, Any]:
+    """Build what WeChat says of the paid whole."""
+    first = payments[0].parties
+    subs = [
+        {
+            "mchid": one.parties["mchid"],
+            "out_trade_no": one.out_trade_no,
+            "transaction_id": f"4200{one.out_trade_no[1:]}",
+            "trade_type": "JSAPI",
+            "trade_state": "SUCCESS",
+            "bank_type": "OTHERS",
+            "attach": one.combine_out_trade_no,
+            "success_time": "2026-01-02T03:04:05.120+08:00",
+            "amount": {
+                "total_amount": one.total_fen,
+                "payer_amount": one.total_fen,
+                "currency": "CNY",
+            },
+        }
+        for one in payments
+    ]
+    whole = {name: first[name] for name in first if name.startswith("combine_")}
+    return {**whole, "combine_payer_info": {"openid": "oBuyer"}, "sub_orders": subs, **changes}
+
+
+async def notify(stage: Stage, trade: dict[str, Any]) -> int:
+    wechat = WeChat(stage)
+    body = wechat.seal(trade)
+    answer = await stage.http.post(PATH, content=body, headers=wechat.headers(body))
+    return answer.status_code
+
+
+async def states() -> tuple[list[str], str]:
+    return [one.state for one in await Payment.all().order_by("part")], (await Order.get()).state
+
+
+async def paid(stage: Stage, buyer: BuyerClient, order_no: str) -> None:
+    async def is_paid() -> bool:
+        return await buyer.state(order_no) == "PAID"
+
+    await until(is_paid)
+
+
+@EVERY_DATABASE
+@pytest.mark.parametrize("scene", ["miniprogram", "native", "h5", "app"])
+async def test_one_payment_pays_two_merchants(stage: Stage, two_merchants: str, scene: str) -> None:
+    buyer, order, started, payments = await begun(stage, scene)
+    assert [one.parties["mchid"] for one in payments] == [stage.known["mchid"], two_merchants]
+    assert [one.total_fen for one in payments] == [6800, 3600]
+    assert len({one.out_trade_no for one in payments}) == 2
+    [sent] = await calls(stage, f"/combine-transactions/{payments[0].product}")
+    assert '"attach"' in sent["request_body"]
+    assert '"device_id"' in sent["request_body"]
+    form = started.get("invoke") or {
+        name: started[name] for name in started.keys() & {"h5_url", "code_url"}
+    }
+    control = {"native": "scan", "h5": "h5"}.get(scene, "pay")
+    assert (await stage.control(control, **form))["err_msg"].endswith(("ok", ":0"))
+    await paid(stage, buyer, order["order_no"])
+    assert await states() == (["PAID", "PAID"], "PAID")
+    assert await outcomes() == [("APPLIED", "")]
+    assert await Event.filter(kind="on_paid").count() == 1
+    shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
+    assert len({one["transaction_id"] for one in shown["payments"]}) == 2
+
+
+@EVERY_DATABASE
+async def test_a_lost_notification_is_found_by_the_sweep_once_for_all_parts(stage: Stage) -> None:
+    buyer, _, started, payments = await begun(stage)
+    await stage.control("faults", notifications="drop")
+    await buyer.pay(started["invoke"])
+    await stage.advance(6)
+    report = await stage.shop.sweep.once()
+    assert await states() == (["PAID", "PAID"], "PAID")
+    assert report["paid"] == 1
+    assert len(await calls(stage, payments[0].combine_out_trade_no)) == 1
+
+
+async def missing(trade: dict[str, Any]) -> None:
+    del trade["sub_orders"][1]
+
+
+async def foreign(trade: dict[str, Any]) -> None:
+    trade["sub_orders"][1]["out_trade_no"] = "S9999999999"
+
+
+async def additional(trade: dict[str, Any]) -> None:
+    trade["sub_orders"].append({**trade["sub_orders"][0], "out_trade_no": "S9999999999"})
+
+
+async def cheaper(trade: dict[str, Any]) -> None:
+    trade["sub_orders"][1]["amount"]["total_amount"] -= 1
+
+
+async def moved_money(trade: dict[str, Any]) -> None:
+    trade["sub_orders"][0]["amount"]["total_amount"] += 1
+    trade["sub_orders"][1]["amount"]["total_amount"] -= 1
+
+
+async def other_merchant(trade: dict[str, Any]) -> None:
+    trade["sub_orders"][1]["mchid"] = trade["sub_orders"][0]["mchid"]
+
+
+async def other_initiator(trade: dict[str, Any]) -> None:
+    trade["combine_mchid"] = "9000000000"
+
+
+async def other_number(trade: dict[str, Any]) -> None:
+    trade["combine_out_trade_no"] += "X"
+
+
+async def half_paid(trade: dict[str, Any]) -> None:
+    trade["sub_orders"][1]["trade_state"] = "NOTPAY"
+
+
+async def currency(trade: dict[str, Any]) -> None:
+    trade["sub_orders"][1]["amount"]["currency"] = "USD"
+
+
+WRONG = [missing, foreign, additional, cheaper, moved_money, other_merchant, other_initiator]
+WRONG += [other_number, half_paid, currency]
+
+
+@pytest.mark.parametrize("falsify", WRONG)
+async def test_a_notification_that_is_not_exactly_ours_never_pays(
+    stage: Stage, diary: Diary, falsify: Any
+) -> None:
+    _, _, _, payments = await begun(stage)
+    trade = await combined(payments)
+    await falsify(trade)
+    assert await notify(stage, trade) == 204
+    assert await states() == (["OPEN", "OPEN"], "OPEN")
+    assert [outcome for outcome, _ in await outcomes()] == ["REFUSED"]
+    assert "trade refused" in diary.alarms
+    assert await notify(stage, await combined(payments)) == 204
+    assert await states() == (["PAID", "PAID"], "PAID")
+
+
+@pytest.mark.parametrize("falsify", WRONG)
+async def test_a_query_whose_parts_disagree_holds_the_whole(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, falsify: Any
+) -> None:
+    from wechat import combine
+
+    buyer, order, _, payments = await begun(stage)
+    trade = await combined(payments)
+    await falsify(trade)
+
+    async def query(*_: Any) -> combine.Combined:
+        return combine.Combined.parse(trade)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(combine, "query", query)
+        await stage.shop.truth.ask(payments[0], "test")
+    assert await states() == (["HELD", "HELD"], "OPEN")
+    answer = await buyer.start(order["order_no"])
+    assert answer.json()["code"] == "PAYMENT_IN_PROGRESS"
+    number = payments[1].out_trade_no  # a person may close it by any part
+    path = f"/api/admin/payments/{number}/close"
+    closed = await stage.http.post(path, json={"reason": "refunded by hand"}, headers=ADMIN)
+    assert closed.status_code == 200, closed.text
+    assert await states() == (["CLOSED", "CLOSED"], "OPEN")
+
+
+async def test_cancelling_closes_exactly_all_parts(stage: Stage) -> None:
+    buyer, order, started, payments = await begun(stage)
+    answer = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    assert answer.json()["state"] == "CLOSED"
+    assert await states() == (["CLOSED", "CLOSED"], "CLOSED")
+    for payment in payments:
+        assert (await stage.truth(payment.out_trade_no))["trade_state"] == "CLOSED"
+        assert await moves(payment.out_trade_no) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+    assert (await buyer.pay(started["invoke"]))["err_msg"].startswith("requestPayment:fail")
+
+
+async def test_an_expired_order_is_closed_by_the_sweep(stage: Stage) -> None:
+    await begun(stage)
+    await stage.advance(1800 + 61)
+    for _ in range(3):
+        await stage.shop.sweep.once()
+        await stage.advance(6)
+    assert await states() == (["CLOSED", "CLOSED"], "CLOSED")
+
+
+async def test_another_scene_closes_the_combined_payment_first(stage: Stage) -> None:
+    buyer, order, _, first = await begun(stage)
+    second = await buyer.start(order["order_no"], "native")
+    assert second.status_code == 201, second.text
+    for payment in first:
+        assert (await stage.truth(payment.out_trade_no))["trade_state"] == "CLOSED"
+    assert len({one.out_trade_no for one in await Payment.all()}) == 4
+    await stage.control("scan", code_url=second.json()["code_url"])
+    await paid(stage, buyer, order["order_no"])
+
+
+@EVERY_DATABASE
+async def test_twenty_starts_at_once_are_one_combined_payment(stage: Stage) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.cart("puer", "cup")
+    answers = await asyncio.gather(*(buyer.start(order["order_no"]) for _ in range(20)))
+    assert {a.status_code for a in answers} == {200, 201}, [a.text for a in answers]
+    assert await Payment.all().count() == 2
+    assert len({a.json()["out_trade_no"] for a in answers}) == 1
+
+
+@EVERY_DATABASE
+async def test_late_money_is_given_back_part_by_part(stage: Stage) -> None:
+    buyer, order, started, payments = await begun(stage)
+    await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    await buyer.pay(started["invoke"], force=True)
+
+    async def written() -> bool:
+        return await Refund.filter(origin="surplus").count() == 2
+
+    await until(written)
+    await stage.shop.sweep.once()
+    await stage.advance(5)
+
+    async def back() -> bool:
+        await stage.shop.sweep.once()
+        return await Refund.filter(state="SUCCESS").count() == 2
+
+    await until(back)
+    assert await states() == (["PAID", "PAID"], "CLOSED")
+    for payment in payments:
+        [refund] = (await stage.truth(payment.out_trade_no))["refunds"]
+        assert refund["refund"] == payment.total_fen
+
+
+async def refund(stage: Stage, order_no: str, key: str, **body: Any) -> Any:
+    path = f"/api/admin/orders/{order_no}/refunds"
+    body = {"refund_fen": 100, "reason": "少发一件", **body}
+    return await stage.http.post(path, json=body, headers={**ADMIN, "Idempotency-Key": key})
+
+
+async def test_each_part_is_refunded_alone_by_its_merchant_and_the_bills_agree(
+    stage: Stage, two_merchants: str
+) -> None:
+    buyer, order, started, payments = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    unclear = await refund(stage, order["order_no"], "k1")
+    assert (unclear.status_code, unclear.json()["code"]) == (400, "PART_REQUIRED")
+    for n, payment in enumerate(payments):
+        answer = await refund(stage, order["order_no"], f"k{n}", out_trade_no=payment.out_trade_no)
+        assert answer.status_code == 202, answer.text
+    too_much = {"refund_fen": 3501, "out_trade_no": payments[1].out_trade_no}
+    assert (await refund(stage, order["order_no"], "k9", **too_much)).json()["code"] == (
+        "REFUND_EXCEEDS"
+    )
+    await stage.advance(5)
+
+    async def back() -> bool:
+        return (await Order.get()).refunded_fen == 200
+
+    await until(back)
+    sent = await calls(stage, "/refunds")
+    assert {one["status"] for one in sent} == {200}
+    assert [two_merchants in one["request_headers"]["authorization"] for one in sent] == [
+        False,
+        True,
+    ]
+    day = await next_noon(stage)
+    assert (await compare(stage, day))[0] == []
+    rest = [(payments[0], 6700), (payments[1], 3500)]
+    for n, (payment, fen) in enumerate(rest):
+        more = {"refund_fen": fen, "out_trade_no": payment.out_trade_no}
+        assert (await refund(stage, order["order_no"], f"rest{n}", **more)).status_code == 202
+    await stage.advance(70)
+    await stage.shop.sweep.once()
+    await stage.advance(5)
+
+    async def refunded() -> bool:
+        return (await Order.get()).state == "REFUNDED"
+
+    await until(refunded)
+
+
+async def test_one_parts_refund_may_fail_while_the_others_succeeds(stage: Stage) -> None:
+    buyer, order, started, payments = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    await stage.control("faults", refunds="closed", times=1)
+    for n, payment in enumerate(payments):
+        await refund(stage, order["order_no"], f"k{n}", out_trade_no=payment.out_trade_no)
+    await stage.advance(5)
+
+    async def ended() -> bool:
+        found = await Refund.all().order_by("id").values_list("state", flat=True)
+        return list(found) == ["CLOSED", "SUCCESS"]
+
+    await until(ended)
+    now = await Order.get()
+    assert (now.state, now.refunded_fen, now.refunding_fen) == ("PAID", 100, 0)
+
+
+async def test_a_refund_in_a_merchant_platform_is_adopted_by_its_part(stage: Stage) -> None:
+    buyer, order, started, payments = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    await stage.control("refund", out_trade_no=payments[1].out_trade_no, refund=50)
+    await stage.advance(5)
+
+    async def adopted() -> bool:
+        return (await Order.get()).refunded_fen == 50
+
+    await until(adopted)
+    assert (await Refund.get()).origin == "merchant_platform"
+
+
+async def test_one_merchants_things_are_an_ordinary_order_of_that_merchant(
+    stage: Stage, two_merchants: str
+) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.cart("cup")
+    started = (await buyer.start(order["order_no"])).json()
+    assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
+    await paid(stage, buyer, order["order_no"])
+    payment = await Payment.get()
+    assert (payment.channel, payment.parties["mchid"]) == ("wechat", two_merchants)
+
+
+async def test_a_merchant_whose_keys_we_lack_is_not_sold_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cup = Product("cup", "杯", 3600, "9000000000")
+    monkeypatch.setattr(catalogue, "PRODUCTS", (*catalogue.PRODUCTS[:3], cup))
+    buyer = await stage.buyer()
+    for skus in (("puer", "cup"), ("cup",)):
+        order = await buyer.cart(*skus)
+        answer = await buyer.start(order["order_no"])
+        assert (answer.status_code, answer.json()["code"]) == (409, "SCENE_OFF")
+
+
+async def test_ten_merchants_are_served_and_eleven_are_too_many(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    combine: Any = stage.shop.channels["wechat_combine"]
+    client = combine.house.client
+    many = [f"90000000{n:02}" for n in range(10)]
+    house = replace(combine.house, others=dict.fromkeys(many, client))
+    monkeypatch.setattr(combine, "house", house)
+    assert combine.serves("miniprogram", ["", *many[:9]])
+    assert not combine.serves("miniprogram", ["", *many])
+    assert not combine.serves("miniprogram", [""])
+
+
+@pytest.mark.parametrize("text", ["{}x", "[1]", '[{"mchid": "1"}]', "nowhere.json"])
+async def test_wrong_keys_of_other_merchants_are_named(stage: Stage, text: str) -> None:
+    from shop.app import build
+    from tests.shop.conftest import settings
+
+    whole = settings(stage.known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
+    with pytest.raises(SettingsError, match="SHOP_OTHER_MERCHANTS"):
+        build(Env({**whole, "SHOP_OTHER_MERCHANTS": text}))

@@ -1,0 +1,215 @@
+"""Service-provider mode 服务商: chosen by settings, with walls between sub merchants."""
+
+from typing import Any
+
+import pytest
+
+from shop import catalogue
+from shop.app import build
+from shop.catalogue import Product
+from shop.channels import Channel
+from shop.doctor import findings
+from shop.models import Order, Payment
+from shop.settings import Env, SettingsError
+from tests.shop.conftest import BuyerClient, Stage, settings
+from tests.shop.databases import EVERY_DATABASE
+from tests.shop.kit import WeChat, also_official, calls, guest, outcomes, paying, until
+from tests.shop.test_bill import compare, next_noon
+from tests.shop.test_money_refunds import give_back
+
+
+def partner(known: dict[str, Any], *, sub_app: bool = False) -> dict[str, str]:
+    """Return the settings of a shop that is a service provider's; its mini program may be the sub
+    merchant's own."""
+    sp, sub = known["sp"], known["sub"][0]
+    own = {app["kind"].upper(): app for app in sp["apps"]}
+    subs = {app["kind"].upper(): app for app in sub["apps"]}
+    mini = subs["MINIPROGRAM"] if sub_app else own["MINIPROGRAM"]
+    return {
+        "SHOP_MCHID": sp["mchid"],
+        "SHOP_MERCHANT_SERIAL": sp["merchant_serial"],
+        "SHOP_MERCHANT_KEY": sp["merchant_private_key_pem"],
+        "SHOP_APIV3_KEY": sp["apiv3_key"],
+        "SHOP_MINIPROGRAM_APPID": mini["appid"],
+        "SHOP_MINIPROGRAM_SECRET": mini["secret"],
+        "SHOP_OFFICIAL_ACCOUNT_APPID": own["OFFICIAL_ACCOUNT"]["appid"],
+        "SHOP_OFFICIAL_ACCOUNT_SECRET": own["OFFICIAL_ACCOUNT"]["secret"],
+        "SHOP_APP_APPID": own["APP"]["appid"],
+        "SHOP_SUB_MCHID": sub["mchid"],
+        "SHOP_SUB_APPID": mini["appid"] if sub_app else "",
+        "SHOP_OTHER_MERCHANTS": "",
+    }
+
+
+@pytest.fixture(params=[False, True], ids=["provider's app", "sub merchant's app"])
+def sub_app(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def partner_settings(sub_app: bool) -> Any:
+    return lambda known: partner(known, sub_app=sub_app)
+
+
+@pytest.fixture
+def more_settings(partner_settings: Any) -> Any:
+    return partner_settings
+
+
+def subs(stage: Stage) -> list[str]:
+    return [one["mchid"] for one in stage.known["sub"]]
+
+
+def sells_for(monkeypatch: pytest.MonkeyPatch, merchant: str) -> None:
+    """Let the cup belong to another sub merchant."""
+    cup = Product("cup", "杯", 3600, merchant)
+    monkeypatch.setattr(catalogue, "PRODUCTS", (*catalogue.PRODUCTS[:3], cup))
+
+
+async def paid(stage: Stage, buyer: BuyerClient, order_no: str) -> None:
+    async def is_paid() -> bool:
+        return await buyer.state(order_no) == "PAID"
+
+    await until(is_paid)
+
+
+@EVERY_DATABASE
+async def test_a_sub_merchants_payment_goes_all_the_way(stage: Stage, sub_app: bool) -> None:
+    buyer, order, started = await paying(stage)
+    payment = await Payment.get()
+    app = stage.shop.settings.apps["miniprogram"].appid
+    assert started["invoke"]["appId"] == app
+    assert payment.parties["sub_mchid"] == subs(stage)[0]
+    assert payment.parties["sp_mchid"] == stage.known["sp"]["mchid"]
+    assert payment.parties.get("sub_appid") == (app if sub_app else None)
+    assert ("sub_openid" in payment.request, "sp_openid" in payment.request) == (
+        sub_app,
+        not sub_app,
+    )
+    assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
+    await paid(stage, buyer, order["order_no"])
+    await stage.shop.truth.ask(await Payment.get(), "test")
+    assert await outcomes() == [("APPLIED", "")]
+    answer = await give_back(stage, order["order_no"], 100)
+    assert answer.status_code == 202, answer.text
+    number = answer.json()["out_refund_no"]
+    await stage.advance(5)
+
+    async def is_back() -> bool:
+        return (await Order.get()).refunded_fen == 100
+
+    await until(is_back)
+    assert (
+        f"sub_mchid={subs(stage)[0]}"
+        in ((await calls(stage, number)) or [{"url": f"sub_mchid={subs(stage)[0]}"}])[0]["url"]
+    )
+    day = await next_noon(stage)
+    assert (await compare(stage, day))[0] == []
+
+
+@pytest.mark.parametrize("scene", ["h5", "native", "app", "jsapi"])
+async def test_every_scene_has_a_provider(stage: Stage, scene: str) -> None:
+    buyer = await guest(stage)
+    if scene == "jsapi":
+        buyer = await stage.buyer()
+        await also_official(stage, buyer)
+    order = await buyer.order()
+    answer = await buyer.start(order["order_no"], scene)
+    assert answer.status_code == 201, answer.text
+    control = {"h5": "h5", "native": "scan"}.get(scene, "pay")
+    given = answer.json()
+    form = given.get("invoke") or {k: given[k] for k in given.keys() & {"h5_url", "code_url"}}
+    assert (await stage.control(control, **form))["err_msg"].endswith(("ok", ":0"))
+    await paid(stage, buyer, order["order_no"])
+    assert (await calls(stage, f"/partner/transactions/{scene}"))[0]["status"] == 200
+
+
+async def test_closing_names_both_merchants(stage: Stage) -> None:
+    buyer, order, started = await paying(stage)
+    answer = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    assert answer.json()["state"] == "CLOSED"
+    [close] = await calls(stage, f"{started['out_trade_no']}/close")
+    assert subs(stage)[0] in close["request_body"]
+
+
+@pytest.mark.parametrize(
+    ("party", "value"),
+    [("sub_mchid", "B"), ("sp_mchid", "9000000000"), ("sp_appid", "wx9"), ("sub_mchid", None)],
+)
+async def test_sub_merchant_as_payment_never_pays_sub_merchant_bs_order(
+    stage: Stage, party: str, value: str | None
+) -> None:
+    _, _, started = await paying(stage)
+    wechat, number = WeChat(stage), started["out_trade_no"]
+    wechat.known = {**wechat.known, "apiv3_key": stage.known["sp"]["apiv3_key"]}
+    value = subs(stage)[1] if value == "B" else value
+    trade = await wechat.trade(number, **{party: value})
+    answer = await wechat.notify(trade)
+    assert answer.status_code in (204, 500)
+    assert (await Payment.get()).state == "OPEN"
+    assert (await Order.get()).state == "OPEN"
+    assert (await outcomes())[0][0] in ("REFUSED", "UNDECRYPTABLE")
+
+
+async def test_each_sub_merchants_order_names_its_own(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, sub_app: bool
+) -> None:
+    """Another sub merchant's order needs the provider's own app: sub_appid is bound to one."""
+    a, b = subs(stage)
+    sells_for(monkeypatch, b)
+    buyer = await stage.buyer()
+    mine, theirs = await buyer.order("puer"), await buyer.order("cup")
+    assert (await buyer.start(mine["order_no"])).status_code == 201
+    answer = await buyer.start(theirs["order_no"])
+    if sub_app:
+        assert answer.json()["code"] == "SCENE_OFF"
+        answer = await buyer.start(theirs["order_no"], "native")
+    assert answer.status_code == 201, answer.text
+    rows = await Payment.all().order_by("id")
+    assert [row.parties["sub_mchid"] for row in rows] == [a, b]
+    assert len({row.out_trade_no for row in rows}) == 2
+
+
+def environment(known: dict[str, Any], **changes: str) -> Env:
+    """Return a service provider's settings, changed."""
+    whole = settings(known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
+    return Env({**whole, **partner(known), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"SHOP_SUB_MCHID": "", "SHOP_SUB_APPID": "wx9000000000000000"}, "SHOP_SUB_MCHID: missing"),
+        ({"SHOP_SUB_MCHID": "SP"}, "SHOP_SUB_MCHID: is SHOP_MCHID itself"),
+        ({"SHOP_SUB_MCHID": "1900000109"}, "SHOP_SUB_MCHID: is a real one"),
+        ({"SHOP_SUB_MCHID": "9x"}, "SHOP_SUB_MCHID: is not a merchant number"),
+        ({"SHOP_SUB_APPID": "mini"}, "SHOP_SUB_APPID: is not an appid"),
+        ({"SHOP_SP_APPID": "mini"}, "SHOP_SP_APPID: is not an appid"),
+    ],
+)
+async def test_half_a_service_provider_does_not_start_and_the_doctor_says_why(
+    stage: Stage, changes: dict[str, str], named: str
+) -> None:
+    changes = {k: stage.known["sp"]["mchid"] if v == "SP" else v for k, v in changes.items()}
+    with pytest.raises(SettingsError, match=named):
+        build(environment(stage.known, **changes))
+    found = await findings(environment(stage.known, **changes))
+    assert any(f"{f.what}: {f.advice}".startswith(named) for f in found if not f.ok)
+
+
+def test_a_provider_whose_apps_are_all_the_sub_merchants_names_its_own(stage: Stage) -> None:
+    only = {f"SHOP_OFFICIAL_ACCOUNT_{part}": "" for part in ("APPID", "SECRET")}
+    mini = stage.known["sub"][0]["apps"][0]
+    only |= {"SHOP_APP_APPID": "", "SHOP_MINIPROGRAM_APPID": mini["appid"]}
+    only |= {"SHOP_SUB_APPID": mini["appid"]}
+    with pytest.raises(SettingsError, match="SHOP_SP_APPID: missing"):
+        build(environment(stage.known, **only))
+    shop = build(environment(stage.known, **only, SHOP_SP_APPID="wx9000000000000000"))
+    channel: Channel = shop.channels["wechat"]
+    assert channel.scenes["miniprogram"] == mini["appid"]
+
+
+async def test_the_doctor_says_whose_orders_are_placed(stage: Stage) -> None:
+    said = [f.what for c in stage.shop.channels.values() for f in await c.examine() if f.ok]
+    assert f"service provider 服务商 of {subs(stage)[0]}" in said
+    assert "WeChat Pay accepts our signature" in said

@@ -1,0 +1,227 @@
+"""H5, Native and App: each is paid end to end, and closes the payment of another scene first."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from shop.models import Order, Payment
+from shop.settings import Env, SettingsError, load
+from shop.web.api import plain_address
+from tests.shop.conftest import Stage
+from tests.shop.databases import EVERY_DATABASE
+from tests.shop.kit import calls, guest, moves, until
+
+ALL = ("miniprogram", "jsapi", "h5", "native", "app")
+
+
+async def pay(stage: Stage, started: dict[str, object], **more: object) -> str:
+    """Let the sandbox open whatever the shop gave, and pay."""
+    for name, control in (("h5_url", "h5"), ("code_url", "scan")):
+        if name in started:
+            said = await stage.control(control, **{name: started[name], **more})
+            return said["err_msg"]
+    return (await stage.control("pay", **{**started["invoke"], **more}))["err_msg"]  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("scene", "opens", "trade_type"),
+    [("h5", "h5_url", "MWEB"), ("native", "code_url", "NATIVE"), ("app", "invoke", "APP")],
+)
+@EVERY_DATABASE
+async def test_a_guest_pays_each_scene_end_to_end(
+    stage: Stage, scene: str, opens: str, trade_type: str
+) -> None:
+    buyer = await guest(stage)
+    order = await buyer.order()
+    answer = await buyer.start(order["order_no"], scene)
+    assert answer.status_code == 201, answer.text
+    started = answer.json()
+    assert set(started) == {"out_trade_no", "scene", opens}
+    assert await pay(stage, started) in ("ok", "app:0")
+
+    async def paid() -> bool:
+        return await buyer.state(order["order_no"]) == "PAID"
+
+    await until(paid)
+    query = await calls(stage, f"/out-trade-no/{started['out_trade_no']}")
+    assert query == []  # the notification was enough
+    shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
+    assert [p["scene"] for p in shown["payments"]] == [scene]
+    assert (await stage.truth(started["out_trade_no"]))["trade_state"] == "SUCCESS"
+    await stage.shop.truth.ask(await Payment.get(), "test")
+    assert trade_type in (await calls(stage, started["out_trade_no"]))[-1]["response_body"]
+
+
+async def test_an_app_gets_the_seven_fields_as_strings(stage: Stage) -> None:
+    buyer = await guest(stage)
+    started = (await buyer.start((await buyer.order())["order_no"], "app")).json()
+    assert list(started["invoke"]) == [
+        "appId", "partnerId", "prepayId", "packageValue", "nonceStr", "timeStamp", "sign"
+    ]  # fmt: skip
+    assert all(isinstance(value, str) for value in started["invoke"].values())
+    assert started["invoke"]["appId"] == stage.app("app")["appid"]
+
+
+async def test_an_h5_link_lives_five_minutes_and_is_then_renewed_under_its_number(
+    stage: Stage,
+) -> None:
+    buyer = await guest(stage)
+    order = await buyer.order()
+    first = (await buyer.start(order["order_no"], "h5")).json()
+    again = await buyer.start(order["order_no"], "h5")
+    assert (again.status_code, again.json()) == (200, first)
+    await stage.advance(301)
+    assert await pay(stage, first) == "fail"
+    renewed = (await buyer.start(order["order_no"], "h5")).json()
+    assert renewed["out_trade_no"] == first["out_trade_no"]
+    assert renewed["h5_url"] != first["h5_url"]
+    assert len({e["request_body"] for e in await calls(stage, "/h5")}) == 1
+    assert await pay(stage, renewed) == "ok"
+
+
+async def test_a_code_lives_two_hours(stage: Stage) -> None:
+    stage.shop.ordering.__dict__["ttl_seconds"] = 6 * 3600
+    buyer = await guest(stage)
+    order = await buyer.order()
+    first = (await buyer.start(order["order_no"], "native")).json()
+    await stage.advance(2 * 3600 - 1)
+    assert (await buyer.start(order["order_no"], "native")).json() == first
+    await stage.advance(2)
+    renewed = (await buyer.start(order["order_no"], "native")).json()
+    assert renewed["code_url"] != first["code_url"]
+    assert await pay(stage, first) == "fail"
+    assert await pay(stage, renewed) == "ok"
+
+
+async def test_an_h5_link_brings_the_buyer_back_to_the_order(stage: Stage) -> None:
+    buyer = await guest(stage)
+    order = await buyer.order()
+    url = (await buyer.start(order["order_no"], "h5")).json()["h5_url"]
+    [back] = parse_qs(urlsplit(url).query)["redirect_url"]
+    assert back == f"{stage.origin}/?order={order['order_no']}&back=1"
+    assert "redirect_url=http%3A%2F%2F127.0.0.1%3A" in url
+    page = await stage.sandbox.get(url, headers={"referer": f"{stage.origin}/"})
+    assert "打开微信并支付" in page.text
+
+
+@pytest.mark.parametrize("second", ["native", "h5", "app"])
+@EVERY_DATABASE
+async def test_another_scene_closes_the_first_before_the_second_exists(
+    stage: Stage, second: str
+) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    first = (await buyer.start(order["order_no"])).json()
+    after = (await buyer.start(order["order_no"], second)).json()
+    assert (await stage.truth(first["out_trade_no"]))["trade_state"] == "CLOSED"
+    entries = (await stage.sandbox.get("/_sandbox/log")).json()["entries"]
+    urls = [e["url"] for e in entries if e["url"].startswith("/v3/")]
+    assert [url.rpartition("/")[2] for url in urls] == ["jsapi", "close", second]
+    assert await moves(first["out_trade_no"]) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+    assert (await buyer.pay(first["invoke"]))["err_msg"].startswith("requestPayment:fail")
+    assert await pay(stage, after) in ("ok", "app:0")
+
+
+async def test_while_the_password_is_typed_the_first_stays_usable(stage: Stage) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    first = (await buyer.start(order["order_no"])).json()
+    await buyer.pay(first["invoke"], outcome="typing")
+    refused = await buyer.start(order["order_no"], "native")
+    assert (refused.status_code, refused.json()["code"]) == (409, "PAYMENT_IN_PROGRESS")
+    assert "retry-after" in refused.headers
+    assert await calls(stage, "/native") == []
+    assert (await buyer.pay(first["invoke"]))["err_msg"] == "requestPayment:ok"
+
+
+class TestAddress:
+    @pytest.fixture
+    def more_settings(self) -> dict[str, str]:
+        return {"SHOP_PROXIES_COUNT": "1", "SHOP_DEV_CLIENT_IP": ""}
+
+    async def test_the_buyers_address_comes_from_the_proxy_we_trust(self, stage: Stage) -> None:
+        buyer = await guest(stage)
+        order = await buyer.order()
+        path = f"/api/orders/{order['order_no']}/payments"
+        said = {"X-Forwarded-For": "6.6.6.6, 203.0.113.7"}  # the left one is the buyer's own word
+        answer = await buyer.post(path, {"scene": "h5"}, **said)
+        assert answer.status_code == 201, answer.text
+        assert '"payer_client_ip":"203.0.113.7"' in (await Payment.get()).request
+
+    async def test_another_address_is_another_h5_payment(self, stage: Stage) -> None:
+        buyer = await guest(stage)
+        path = f"/api/orders/{(await buyer.order())['order_no']}/payments"
+        numbers = []
+        for address in ("203.0.113.7", "203.0.113.7", "2001:db8::1"):
+            answer = await buyer.post(path, {"scene": "h5"}, **{"X-Forwarded-For": address})
+            numbers.append(answer.json()["out_trade_no"])
+        assert numbers[0] == numbers[1] != numbers[2]
+        assert (await stage.truth(numbers[0]))["trade_state"] == "CLOSED"
+
+    async def test_an_address_that_wechat_refuses_is_its_refusal(self, stage: Stage) -> None:
+        buyer = await guest(stage)
+        answer = await buyer.start((await buyer.order())["order_no"], "h5")
+        assert (answer.status_code, answer.json()["wechat_code"]) == (502, "PARAM_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("unknown", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ],
+)
+def test_addresses_are_written_as_wechat_takes_them(said: str, plain: str) -> None:
+    assert plain_address(said) == plain
+
+
+class TestOff:
+    @pytest.fixture
+    def more_settings(self) -> dict[str, str]:
+        return {"SHOP_SCENES": "miniprogram, native"}
+
+    async def test_settings_choose_which_scenes_are_on(self, stage: Stage) -> None:
+        buyer = await stage.buyer()
+        order = await buyer.order()
+        for scene in ALL:
+            answer = await buyer.start(order["order_no"], scene)
+            on = scene in ("miniprogram", "native")
+            assert answer.status_code == (201 if on else 409), (scene, answer.text)
+            assert on or answer.json()["code"] == "SCENE_OFF"
+
+
+def test_a_scene_that_does_not_exist_is_named_at_the_start() -> None:
+    from shop import channels
+    from shop.channels import Parts
+
+    env = Env({"SHOP_SCENES": "native,cash"})
+    channels.load(Parts(env, load(env), None))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="SHOP_SCENES: there is no scene cash"):
+        env.check()
+
+
+def test_the_demos_address_is_for_the_sandbox_only() -> None:
+    env = Env({"SHOP_DEV_CLIENT_IP": "203.0.113.10"})
+    load(env)
+    with pytest.raises(SettingsError, match="SHOP_DEV_CLIENT_IP"):
+        env.check()
+
+
+async def test_two_scenes_at_once_leave_one_live_payment(stage: Stage) -> None:
+    import asyncio
+
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    answers = await asyncio.gather(*(buyer.start(order["order_no"], s) for s in ALL[::2] * 3))
+    assert all(a.status_code in (200, 201, 409) for a in answers), [a.text for a in answers]
+    live = await Payment.filter(state__in=("NEW", "OPEN"))
+    assert len(live) == 1
+    known = (await stage.sandbox.get("/_sandbox/orders")).json()["orders"]
+    assert [o["out_trade_no"] for o in known if o["trade_state"] == "NOTPAY"] == [
+        live[0].out_trade_no
+    ]
+    assert (await Order.get()).state == "OPEN"
