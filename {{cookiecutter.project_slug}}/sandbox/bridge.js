@@ -1,11 +1,26 @@
-/* What WeChat puts around an H5 page, played by the sandbox: WeixinJSBridge and a payment sheet.
-   ?early=1 on this script's address, or localStorage.sandbox_bridge = 'early', defines the bridge
-   before the page's own script; otherwise it comes late, as it often does on a phone. */
+/* What WeChat puts around an H5 page, played by the sandbox: WeixinJSBridge and a payment sheet in
+   WeChat, wx.miniProgram in a web-view, a phone that scans codes beside a desktop browser.
+   Where the page is, its User-Agent says; localStorage.sandbox_place = 'wechat' | 'phone' |
+   'desktop' | 'webview' says otherwise. ?early=1 on this script's address, or
+   localStorage.sandbox_bridge = 'early', defines the bridge before the page's own script;
+   otherwise it comes late, as it often does on a phone. */
 (() => {
   const own = new URL(document.currentScript.src);
   const early = own.searchParams.has('early') || stored('sandbox_bridge') === 'early';
+  const PLACES = {
+    wechat: ['微信', 'Mozilla/5.0 (Linux; Android 13) Mobile Safari/537.36 MicroMessenger/8.0.49'],
+    phone: ['手机浏览器', 'Mozilla/5.0 (Linux; Android 13) Chrome/120 Mobile Safari/537.36'],
+    desktop: ['电脑', 'Mozilla/5.0 (X11; Linux x86_64) Chrome/120 Safari/537.36'],
+    webview: ['小程序里', 'Mozilla/5.0 (Linux; Android 13) Mobile MicroMessenger/8.0.49 miniProgram/wx9'],
+  };
+  const chosen = PLACES[stored('sandbox_place')];
+  if (chosen) Object.defineProperty(navigator, 'userAgent', { get: () => chosen[1], configurable: true });
+  const agent = navigator.userAgent;
+  const webview = /miniProgram/.test(agent);
+  const inside = /MicroMessenger/.test(agent) && !webview;
   const CHANGE = '零钱 ›';
   let sheet = null;
+  let scan, corner;
 
   function stored(name) {
     try {
@@ -35,10 +50,20 @@
   }
 
   function define() {
+    if (!inside) return;
     window.WeixinJSBridge = { invoke, call() {}, on() {} };
     document.dispatchEvent(new Event('WeixinJSBridgeReady'));
   }
 
+  const CORNER = `
+    div { position: fixed; z-index: 2147483646; left: 8px; top: 8px; max-width: calc(100% - 16px); padding: 3px 8px; border-radius: 99px;
+      background: rgb(20 24 22 / 62%); color: #fff; font: 11px/1.6 -apple-system, "PingFang SC", "Noto Sans CJK SC", sans-serif; }
+    div p { margin: 0; overflow-wrap: anywhere; }
+    div button { border: 0; margin-left: 6px; padding: 1px 6px; border-radius: 99px; background: none; color: #cfd8d2; font: inherit; cursor: pointer; }
+    div button[aria-pressed=true] { background: #fff; color: #0f3d2a; }
+    [hidden] { display: none !important; }
+    button[data-test=sandbox-scan] { position: fixed; z-index: 2147483646; right: 24px; bottom: 24px; padding: 14px 22px; border: 0; border-radius: 99px;
+      background: #07c160; color: #fff; font: 600 16px/1.2 -apple-system, "PingFang SC", "Noto Sans CJK SC", sans-serif; cursor: pointer; box-shadow: 0 6px 24px rgb(0 0 0 / 25%); }`;
   const STYLE = `
     :host { position: fixed; inset: 0; z-index: 2147483647; color-scheme: light; }
     * { box-sizing: border-box; margin: 0; -webkit-tap-highlight-color: transparent; font: 15px/1.4 -apple-system, "PingFang SC", "Noto Sans CJK SC", sans-serif; }
@@ -85,6 +110,44 @@
     return `¥${digits.slice(0, -2)}.${digits.slice(-2)}`;
   }
 
+  // The mini program itself is not here: what would be opened is shown instead.
+  function playMiniProgram() {
+    const navigateTo = ({ url }) => {
+      const said = `小程序打开 · the mini program opens ${url}`;
+      corner.replaceChildren(make('p', { 'data-test': 'sandbox-navigated', 'data-url': url }, said));
+    };
+    window.wx = { miniProgram: { navigateTo } };
+  }
+
+  // A phone beside the screen: it scans whatever code the page shows.
+  function watchCodes() {
+    const look = () => {
+      const code = document.querySelector('[data-code-url]');
+      scan.hidden = !code || Boolean(sheet);
+      scan.onclick = () => { sheet = openSheet({ code_url: code.dataset.codeUrl }, look); look(); };
+    };
+    new MutationObserver(look).observe(document.body, { childList: true, subtree: true, attributes: true });
+    look();
+  }
+
+  // Where is this page? A person may look at it from anywhere.
+  function drawCorner() {
+    scan = make('button', { type: 'button', hidden: '', 'data-test': 'sandbox-scan' }, '📱 用沙箱的微信扫码 · Scan');
+    corner = make('div', { 'data-test': 'sandbox-corner' });
+    corner.hidden = !chosen && /MicroMessenger/.test(agent) && !webview; // a real phone's agent
+    const host = make('div');
+    const root = host.attachShadow({ mode: 'open' });
+    const now = stored('sandbox_place') || (webview ? 'webview' : inside ? 'wechat' : /Mobile|Android|iPhone/.test(agent) ? 'phone' : 'desktop');
+    const buttons = Object.entries(PLACES).map(([name, [words]]) => {
+      const button = make('button', { type: 'button', 'aria-pressed': String(name === now), 'data-test': `sandbox-place-${name}` }, words);
+      button.onclick = () => { localStorage.setItem('sandbox_place', name); location.reload(); };
+      return button;
+    });
+    corner.append(make('span', {}, '沙箱·看作'), ...buttons);
+    root.append(make('style', {}, CORNER), scan, corner);
+    document.documentElement.append(host);
+  }
+
   function openSheet(args, callback) {
     const host = make('div', { 'data-test': 'sandbox-sheet' });
     const root = host.attachShadow({ mode: 'open' });
@@ -99,11 +162,11 @@
     }
 
     async function report(outcome) {
-      const url = location.href.split('#')[0];
       const coupon = order.coupon ? { coupon_fen: order.coupon } : {};
-      const body = { ...args, openid: payer(), outcome, page_url: url, ...coupon };
+      const page = args.code_url ? {} : { page_url: location.href.split('#')[0] };
+      const body = { ...args, openid: payer(), outcome, ...page, ...coupon };
       const failed = { err_msg: 'get_brand_wcpay_request:fail', err_desc: 'the sandbox did not answer' };
-      return (await ask('pay', body).catch(() => null)) || failed;
+      return (await ask(args.code_url ? 'scan' : 'pay', body).catch(() => null)) || failed;
     }
 
     // Only one answer leaves the sheet, however often it is tapped.
@@ -185,6 +248,11 @@
     return part;
   }
 
+  if (webview) playMiniProgram();
   if (early) define();
   else setTimeout(define, 100);
+  document.addEventListener('DOMContentLoaded', () => {
+    drawCorner();
+    watchCodes();
+  });
 })();

@@ -1,6 +1,7 @@
 """Start a sandbox and the shop, pay twice, and show every step 演示."""
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -31,8 +32,9 @@ def run(*, port: int, sandbox_port: int, once: bool) -> int:
     try:
         for flag, number in (("--port", port), ("--sandbox-port", sandbox_port)):
             _check_free(flag, number)
-        with _running(port, sandbox_port) as shop, httpx.Client(trust_env=False) as http:
-            paid = Story(http, shop, f"http://127.0.0.1:{sandbox_port}").tell()
+        running = _running(port, sandbox_port)
+        with running as (shop, appid), httpx.Client(trust_env=False) as http:
+            paid = Story(http, shop, f"http://127.0.0.1:{sandbox_port}", appid).tell()
             if once or not paid:
                 return 0 if paid else 1
             _farewell(shop, sandbox_port)
@@ -63,8 +65,11 @@ def _check_free(flag: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def _running(port: int, sandbox_port: int) -> Iterator[str]:
-    """Run both servers in sessions of their own, so that Ctrl-C reaches only this process."""
+def _running(port: int, sandbox_port: int) -> Iterator[tuple[str, str]]:
+    """Run both servers in sessions of their own, so that Ctrl-C reaches only this process.
+
+    Gives the shop's address and its mini program's appid.
+    """
     shop, sandbox = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
     children = []
     try:
@@ -76,7 +81,7 @@ def _running(port: int, sandbox_port: int) -> Iterator[str]:
         children.append(_start("shop", "serve", "--port", str(port), env=env))
         _wait_for(f"{shop}/readyz", children)
         print(f"sandbox {sandbox}\nshop {shop}", flush=True)
-        yield shop
+        yield shop, env["SHOP_MINIPROGRAM_APPID"]
     finally:
         for child in children:
             child.terminate()
@@ -118,24 +123,37 @@ def _wait_for(address: str, children: list[subprocess.Popen[bytes]]) -> None:
 def environment(shop: str, sandbox: str) -> dict[str, str]:
     """Return the environment of the shop: what is set stays, the sandbox's keys fill the rest."""
     known = httpx.get(f"{sandbox}/_sandbox/credentials", trust_env=False).json()
-    apps = {app["kind"].upper(): app for app in known["apps"]}
+    given = Env(os.environ, ROOT / ".env")
+    own = known["sp"] if given.get("SHOP_SUB_MCHID") else known  # a service provider has its own
+    apps = {app["kind"].upper(): app for app in own["apps"]}
     values = {
         "SHOP_SANDBOX_URL": sandbox,
         "SHOP_PUBLIC_URL": shop,
         "SHOP_SECRET_KEY": _kept_secret(),
-        "SHOP_MCHID": known["mchid"],
-        "SHOP_MERCHANT_SERIAL": known["merchant_serial"],
-        "SHOP_MERCHANT_KEY": known["merchant_private_key_pem"],
-        "SHOP_APIV3_KEY": known["apiv3_key"],
+        "SHOP_MCHID": own["mchid"],
+        "SHOP_MERCHANT_SERIAL": own["merchant_serial"],
+        "SHOP_MERCHANT_KEY": own["merchant_private_key_pem"],
+        "SHOP_APIV3_KEY": own["apiv3_key"],
         "SHOP_WECHATPAY_PUBLIC_KEY_ID": known["public_key_id"],
         "SHOP_WECHATPAY_PUBLIC_KEY": known["public_key_pem"],
         "SHOP_MINIPROGRAM_APPID": apps["MINIPROGRAM"]["appid"],
         "SHOP_MINIPROGRAM_SECRET": apps["MINIPROGRAM"]["secret"],
         "SHOP_OFFICIAL_ACCOUNT_APPID": apps["OFFICIAL_ACCOUNT"]["appid"],
         "SHOP_OFFICIAL_ACCOUNT_SECRET": apps["OFFICIAL_ACCOUNT"]["secret"],
+        "SHOP_APP_APPID": apps["APP"]["appid"],
+        "SHOP_OTHER_MERCHANTS": json.dumps([_keys(one) for one in known["others"]]),
+        "SHOP_DEV_CLIENT_IP": "203.0.113.10",
     }
-    given = Env(os.environ, ROOT / ".env")
     return {**os.environ, **{name: given.get(name, value) for name, value in values.items()}}
+
+
+def _keys(merchant: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "mchid": merchant["mchid"],
+        "serial": merchant["merchant_serial"],
+        "key": merchant["merchant_private_key_pem"],
+        "apiv3_key": merchant["apiv3_key"],
+    }
 
 
 def _kept_secret() -> str:
@@ -150,8 +168,9 @@ def _kept_secret() -> str:
 class Story:
     """Pay as a mini program, then as a page inside WeChat, and print each step."""
 
-    def __init__(self, http: httpx.Client, shop: str, sandbox: str) -> None:
+    def __init__(self, http: httpx.Client, shop: str, sandbox: str, appid: str) -> None:
         self.http = http
+        self.appid = appid
         self.shop = shop
         self.sandbox = sandbox
         self.seen = 0
@@ -164,8 +183,7 @@ class Story:
         return self._pay("jsapi", self._web_session()) and mini
 
     def _miniprogram_session(self) -> dict[str, str]:
-        app = self._app("miniprogram")
-        person = {"appid": app["appid"], "openid": app["openid"]}
+        person = {"appid": self.appid, "openid": "omini-demo-buyer-0000000001"}
         code = self._post(f"{self.sandbox}/_sandbox/login-code", person)["code"]
         token = self._post(f"{self.shop}/api/sessions/miniprogram", {"code": code})["token"]
         _line("POST /api/sessions/miniprogram", f"code {code[:8]}..", "token")
@@ -189,7 +207,7 @@ class Story:
         started = self._post(f"{self.shop}{path}/payments", {"scene": scene}, session)
         invoke = started["invoke"]
         _line(f"POST {path}/payments", scene, invoke["package"])
-        self._signed("the shop signed", "/v3/pay/transactions/jsapi")
+        self._signed("the shop signed", "transactions/jsapi")
         covers = f"{invoke['appId']}\n{invoke['timeStamp']}\n{invoke['nonceStr']}\n"
         _signed_text("paySign covers", f"{covers}{invoke['package']}\n")
         said = self._post(f"{self.sandbox}/_sandbox/pay", invoke)
@@ -214,11 +232,6 @@ class Story:
         if found:
             self.seen = found[-1]["n"]
             _signed_text(what, found[-1]["signed_message"])
-
-    def _app(self, kind: str) -> dict[str, Any]:
-        known = self.http.get(f"{self.sandbox}/_sandbox/credentials").json()
-        app: dict[str, Any] = next(app for app in known["apps"] if app["kind"] == kind)
-        return {**app, "openid": f"o{kind[:4]}-demo-buyer-0000000001"}
 
     def _post(
         self, url: str, body: dict[str, Any], headers: Mapping[str, str] | None = None

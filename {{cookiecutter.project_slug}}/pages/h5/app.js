@@ -1,6 +1,6 @@
 import { ApiError, api, newKey, patiently, pause } from './api.js';
-import { alarm, barView, lostView, openView, orderView, ordersView, shopView, show } from './views.js';
-import { cashier, place } from './wechat.js';
+import { alarm, barView, collectView, lostView, openView, orderView, ordersView, shopView, show } from './views.js';
+import { WAYS, place, toMiniProgram } from './wechat.js';
 
 const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 60]; // seconds, the last repeats
 const FINAL = ['PAID', 'REFUNDED', 'CLOSED'];
@@ -32,7 +32,8 @@ function release() {
 }
 
 function complain(error) {
-  if (['LOGIN_REQUIRED', 'OPENID_REQUIRED'].includes(error.code) && logIn()) return true;
+  const stranger = ['LOGIN_REQUIRED', 'OPENID_REQUIRED'].includes(error.code);
+  if (stranger && page.where === 'wechat' && logIn()) return true;
   if (error.code === 'IDEMPOTENCY_KEY_REUSED') sessionStorage.removeItem('pending');
   alarm(error.message, error instanceof ApiError ? error.detail : '');
   return false;
@@ -52,6 +53,17 @@ async function isLoggedIn() {
   try {
     await api('GET', '/api/me');
     sessionStorage.removeItem('logins');
+    return true;
+  } catch (error) {
+    if (page.where !== 'wechat' && error.code === 'LOGIN_REQUIRED') return beginAsGuest();
+    return !complain(error);
+  }
+}
+
+// Outside WeChat nobody has an openid, and none is needed: the session remembers the orders.
+async function beginAsGuest() {
+  try {
+    await api('POST', '/api/sessions/guest', {});
     return true;
   } catch (error) {
     return !complain(error);
@@ -80,19 +92,45 @@ async function placeOrder() {
 
 async function pay() {
   const { number } = page;
-  const url = `/api/orders/${number}/payments`;
+  const way = WAYS[page.where];
   let heard = { said: '', why: '' };
-  Object.assign(page, { said: 'paying', why: '' });
+  Object.assign(page, { said: 'paying', why: '', code: '' });
   follow(number);
   try {
-    const { invoke } = await patiently(() => api('POST', url, { scene: 'jsapi' }));
-    heard = await cashier(invoke);
+    if (way) heard = await way.open(await startPayment(number, way.scene));
+    else await handOver(number);
   } catch (error) {
     complain(error);
   }
   if (page.number !== number) return; // the buyer went to another page meanwhile
   Object.assign(page, heard);
-  follow(number);
+  if (page.said !== 'outside') return follow(number);
+  turn += 1;
+  show(openView());
+}
+
+const startPayment = (number, scene) =>
+  patiently(() => api('POST', `/api/orders/${number}/payments`, { scene }));
+
+// In a web-view only the mini program can pay: it claims the order with a token, once.
+async function handOver(number) {
+  const { path } = await patiently(() => api('POST', `/api/orders/${number}/handover`, {}));
+  await toMiniProgram(path);
+}
+
+// The amount goes as the text that was typed: no number is ever made of it here.
+async function collect() {
+  const { key } = read('pending', { key: newKey() });
+  keep('pending', { key });
+  const amount_yuan = document.getElementById('amount').value.trim();
+  const body = { amount_yuan, scene: WAYS[page.where].scene, widget: false };
+  const given = await patiently(() => api('POST', '/api/collect', body, key));
+  keep('pending', { key, number: given.order_no });
+  history.pushState(null, '', `/?order=${given.order_no}`);
+  Object.assign(page, { order: null, number: given.order_no, said: 'paying', why: '' });
+  follow(page.number);
+  Object.assign(page, await WAYS[page.where].open(given));
+  follow(page.number);
 }
 
 async function cancel() {
@@ -103,6 +141,15 @@ async function cancel() {
     page.said = '';
     follow(number);
   }
+}
+
+// Back from WeChat's H5 page: that proves nothing, so the buyer is asked before the server is.
+async function confirmReturn(number) {
+  turn += 1;
+  Object.assign(page, { number, said: 'left' });
+  page.order = (await api('GET', `/api/orders/${encodeURIComponent(number)}`)) || page.order;
+  if (FINAL.includes(page.order.state)) settle();
+  else drawOrder();
 }
 
 // Whatever the client said, only the server knows: ask it, quickly at first, then more rarely.
@@ -119,6 +166,7 @@ async function follow(number) {
     page.order = order || page.order;
     if (page.said === 'ok' && n > 10) page.said = 'late';
     if (FINAL.includes(page.order.state)) return settle();
+    if (page.said === 'left') return;
   }
 }
 
@@ -157,6 +205,11 @@ async function openShop() {
   drawShop();
 }
 
+// Open /?view=collect with the merchant's QR code: the buyer types what to pay.
+async function openCollect() {
+  show(collectView(page));
+}
+
 const drawOrder = () => show(orderView(page));
 const drawShop = () => show(shopView(page), barView(page));
 
@@ -168,8 +221,9 @@ function route() {
   Object.assign(page, { number: '', order: null, said: '', why: '' });
   const query = new URLSearchParams(location.search);
   const number = query.get('order');
-  const load = query.get('view') === 'orders' ? list : openShop;
-  if ((number || load === list) && page.where !== 'wechat') show(openView(page.where));
+  const load = { orders: list, collect: openCollect }[query.get('view')] || openShop;
+  if (page.where === 'outside' && (number || load !== openShop)) show(openView());
+  else if (number && query.has('back')) once(() => confirmReturn(number).catch(lose));
   else if (number) follow(number);
   else once(() => load().catch(lose));
 }
@@ -183,8 +237,18 @@ function lose(error) {
 function resume() {
   if (document.hidden || !page.number) return;
   if (page.order && FINAL.includes(page.order.state)) return;
-  if (page.said === 'paying') page.said = 'late';
   release();
+  if (page.where === 'phone' && ['paying', 'left'].includes(page.said)) {
+    Object.assign(page, { said: 'left' });
+    return drawOrder();
+  }
+  if (page.said === 'paying') page.said = 'late';
+  follow(page.number);
+}
+
+// "I have paid": now the server asks WeChat.
+function check() {
+  page.said = 'ok';
   follow(page.number);
 }
 
@@ -197,6 +261,8 @@ const ACTIONS = {
   next: () => once(() => list(page.next)),
   reload: () => start(),
   resume,
+  check,
+  collect: () => once(collect),
   dismiss: () => alarm(),
   copy: () => document.getElementById('address').select() || document.execCommand('copy'),
 };
@@ -217,8 +283,8 @@ window.addEventListener('pageshow', (event) => event.persisted && start());
 
 async function start() {
   if (location.hash) history.replaceState(null, '', location.pathname + location.search); // OAuth's
-  page.where = await place();
-  if (page.where !== 'wechat' || (await isLoggedIn())) route();
+  page.where = place();
+  if (page.where === 'outside' || (await isLoggedIn())) route();
 }
 
 start();

@@ -11,7 +11,13 @@ const FACES = {
   REFUNDED: ['back', '已全额退款', 'Refunded'],
 };
 const REFUND_STATES = { SUCCESS: '已到账', REJECTED: '未成功', CLOSED: '已关闭', ABNORMAL: '处理中，请联系商家' };
-const SAID = { cancel: '付款没有完成，订单为您留着', late: '微信还没有确认。如果已经付款，请不要重复支付' };
+const SAID = {
+  cancel: '付款没有完成，订单为您留着',
+  late: '微信还没有确认。如果已经付款，请不要重复支付',
+  left: '如果已经在微信里付款，请点「已完成支付」',
+  scan: '请用微信「扫一扫」付款；长按图片识别不了',
+};
+const PAY = { wechat: '微信支付', phone: '微信支付', desktop: '微信扫码支付', webview: '去小程序支付' };
 
 function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -70,16 +76,24 @@ export function shopView({ products, cart }) {
 }
 
 export function barView({ where, products, cart }) {
-  if (where !== 'wechat') return openView(where);
+  if (where === 'outside') return openView();
   const total = products.reduce((sum, { sku, price_fen }) => sum + price_fen * (cart[sku] || 0), 0);
-  const pay = button('buy', 'primary', '微信支付', { 'data-test': 'pay' });
+  const pay = button('buy', 'primary', PAY[where], { 'data-test': 'pay' });
   pay.disabled = !total;
   const sum = h('p', {}, h('small', {}, '合计 Total'), h('b', { 'data-test': 'total' }, yuan(total)));
   return h('div', { class: 'checkout' }, sum, pay);
 }
 
-export function openView(where) {
-  if (where === 'webview') return h('p', { class: 'notice' }, '请回到小程序里下单 · Please order in the mini program');
+// Our own field for an amount, for clients without WeChat's widget 金额控件; it stays text.
+export function collectView({ where }) {
+  const limits = { id: 'amount', inputmode: 'decimal', maxlength: '9', pattern: '[0-9]{1,6}([.][0-9]{1,2})?', placeholder: '0.00' };
+  const field = h('input', { ...limits, 'aria-label': '金额（元）', 'data-test': 'typed' });
+  const able = where === 'wechat';
+  const go = able ? button('collect', 'primary', '付款', { 'data-test': 'collect' }) : h('p', {}, '请在微信中打开');
+  return h('section', { class: 'notice collect' }, h('h2', {}, '付款金额 · Amount'), h('label', {}, '¥ ', field), go);
+}
+
+export function openView() {
   const address = h('input', { id: 'address', readonly: '', 'aria-label': '网址', value: location.href });
   const words = h('div', {}, h('h2', {}, '请在微信中打开'), h('p', {}, 'Open in WeChat to pay: copy this address'));
   const head = h('div', { class: 'invite' }, picture('icon-wechat', 'icon'), words);
@@ -91,7 +105,13 @@ export function lostView() {
   return h('p', { class: 'quiet' }, '没有打开 · Not loaded ', button('reload', 'plain', '再试一次'));
 }
 
-export function orderView({ order, said, why }) {
+// The picture is drawn by the shop; the code changes when it is renewed.
+function codeView(code) {
+  const src = `/qr.svg?data=${encodeURIComponent(code)}`;
+  return h('img', { class: 'code', src, alt: '微信支付二维码', 'data-test': 'code', 'data-code-url': code });
+}
+
+export function orderView({ order, where, said, why, code }) {
   if (!order) return h('p', { class: 'quiet' }, '正在打开 · Loading…');
   const state = (order.state === 'OPEN' && { paying: 'PAYING', ok: 'CONFIRMING' }[said]) || order.state;
   const [icon, title, english] = FACES[state];
@@ -101,17 +121,22 @@ export function orderView({ order, said, why }) {
     h('h2', {}, title, h('small', {}, english)),
     h('strong', { 'data-test': 'amount' }, yuan(order.total_fen)),
     open && h('p', { class: 'timer' }, '剩余 ', h('time', { 'data-until': order.expires_at }), ' · 过期自动关闭'),
+    open && said === 'scan' && codeView(code),
     open && said && h('p', { class: 'said', 'data-test': 'said' }, SAID[said] || `微信支付没有成功 ${why}`));
-  return h('article', { 'data-test': 'order', 'data-state': state }, face, actions(order, state), details(order));
+  const nav = actions(order, state, said, PAY[where]);
+  return h('article', { 'data-test': 'order', 'data-state': state }, face, nav, details(order));
 }
 
-function actions({ payments }, state) {
+function actions({ payments }, state, said, pay) {
   if (state === 'PAYING') return h('nav', {}, button('resume', 'plain', '没有弹出支付？刷新看看'));
   if (state === 'CONFIRMING') return h('nav', {}, button('resume', 'plain', '刷新 · Refresh'));
   const held = payments.some((payment) => payment.state === 'HELD');
   const home = h('a', { class: 'plain', href: '/', 'data-go': '', 'data-test': 'back' }, '回到小店');
   if (state !== 'OPEN' || held) return h('nav', {}, held && h('p', {}, '付款正在人工核对，请联系商家'), home);
-  return h('nav', { class: 'pair' }, button('pay', 'primary', '继续支付'), button('cancel', 'plain', '取消订单'), home);
+  const again = { left: '重新支付', scan: '换一个二维码' }[said] || (pay === '微信支付' ? '继续支付' : pay);
+  const done = said === 'left' && button('check', 'primary', '已完成支付');
+  const more = [button('pay', done || said === 'scan' ? 'plain' : 'primary', again), button('cancel', 'plain', '取消订单')];
+  return h('nav', { class: 'pair' }, done, ...more, home);
 }
 
 function details(order) {

@@ -1,7 +1,10 @@
-// What WeChat puts around the page. The User-Agent is a hint, never a security control.
+// What WeChat puts around the page, and how to pay in each place. The User-Agent is a hint, never
+// a security control.
 const agent = navigator.userAgent;
 const wecom = /wxwork/i.test(agent); // 企业微信 carries WeChat's word in its agent as well
 const wechat = /MicroMessenger\/[\d.]+/i.test(agent);
+const phone = /Android|iPhone|iPad|iPod|HarmonyOS|Mobile/i.test(agent);
+const JSSDK = 'https://res.wx.qq.com/open/js/jweixin-1.6.0.js'; // only a web-view needs it
 
 // The bridge may be there before the page's script or come later.
 function bridge(seconds) {
@@ -12,19 +15,38 @@ function bridge(seconds) {
   });
 }
 
-// 'wechat' can pay; a mini program's web-view and other browsers cannot.
-export async function place() {
+// 'outside' can only say "open in WeChat"; a mini program's web-view pays in the mini program.
+export function place() {
   if (wecom) return 'outside';
   if (/miniProgram/i.test(agent) || window.__wxjs_environment === 'miniprogram') return 'webview';
-  return wechat || (await bridge(0.8)) ? 'wechat' : 'outside';
+  if (wechat) return 'wechat';
+  return phone ? 'phone' : 'desktop';
 }
 
 // pay.weixin.qq.com/doc/v3/merchant/4012791857: the answer is a hint, the order is asked anyway.
-export async function cashier(invoke) {
-  if (!(await bridge(5))) return { said: 'fail', why: '微信没有准备好，请重新打开页面' };
+export async function cashier({ invoke }) {
+  if (!(await bridge(5))) return { said: 'outside' };
   const answer = await new Promise((done) => {
     WeixinJSBridge.invoke('getBrandWCPayRequest', invoke, done);
   });
   const said = String(answer && answer.err_msg).replace('get_brand_wcpay_request:', '');
   return { said, why: (answer && answer.err_desc) || '' };
+}
+
+// The scene that each place pays in, and what opens its cashier.
+export const WAYS = {
+  wechat: { scene: 'jsapi', open: cashier },
+  phone: { scene: 'h5', open: ({ h5_url }) => { location.assign(h5_url); return { said: 'left' }; } },
+  desktop: { scene: 'native', open: ({ code_url }) => ({ said: 'scan', code: code_url }) },
+};
+
+// developers.weixin.qq.com/miniprogram/dev/component/web-view.html
+export async function toMiniProgram(path) {
+  if (!window.wx || !window.wx.miniProgram) {
+    await new Promise((loaded, failed) => {
+      const script = Object.assign(document.createElement('script'), { src: JSSDK, onload: loaded, onerror: failed });
+      document.head.append(script);
+    });
+  }
+  window.wx.miniProgram.navigateTo({ url: `/${path}` });
 }

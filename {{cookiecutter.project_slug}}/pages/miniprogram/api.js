@@ -2,6 +2,9 @@ const { API } = require('./config.js');
 
 const SENTENCES = {
   NETWORK: '网络不通，订单不会重复，请再试一次',
+  BAD_REQUEST: '提交的内容有误，请检查后再试',
+  SCENE_OFF: '这里还不能这样付款',
+  NOT_FOUND: '没有找到这个订单',
   LOGIN_REFUSED: '微信暂时不允许这个帐号登录',
   ORDER_PAID: '这个订单已经付过了',
   ORDER_CLOSED: '订单已关闭，请重新下单',

@@ -10,7 +10,9 @@ const WECHAT = 'Mozilla/5.0 (Linux; Android 13) Mobile Safari/537.36 MicroMessen
 const INVOKE = {
   appId: 'wx9', timeStamp: '1', nonceStr: 'n', package: 'prepay_id=wx1', signType: 'RSA', paySign: 's',
 };
-const VIEWS = ['barView', 'lostView', 'openView', 'orderView', 'ordersView', 'shopView', 'show', 'alarm'];
+const PHONE = 'Mozilla/5.0 (iPhone) Mobile Safari/604.1';
+const DESKTOP = 'Mozilla/5.0 (X11; Linux x86_64) Chrome/120 Safari/537.36';
+const VIEWS = ['barView', 'collectView', 'lostView', 'openView', 'orderView', 'ordersView', 'shopView', 'show', 'alarm'];
 
 // Modules become one script: what they import from each other is there, and the views are spies.
 function script() {
@@ -18,6 +20,10 @@ function script() {
   const source = ['api.js', 'wechat.js', 'app.js'].map(read).join('\n');
   return source.replace(/^import .+$/gm, '').replace(/^export /gm, '');
 }
+
+const OPENS = {
+  jsapi: { invoke: INVOKE }, h5: { h5_url: 'https://wx.tenpay.com/x' }, native: { code_url: 'weixin://wxpay/x' },
+};
 
 function shop() {
   const order = {
@@ -31,7 +37,11 @@ function shop() {
     'GET /api/orders?after=N1': () => ({ orders: [order], next: null }),
     'POST /api/orders': () => order,
     'GET /api/orders/N1?refresh=1': () => ({ ...order }),
-    'POST /api/orders/N1/payments': () => ({ out_trade_no: 'S1', scene: 'jsapi', invoke: INVOKE }),
+    'GET /api/orders/N1': () => ({ ...order }),
+    'POST /api/sessions/guest': () => ({ token: 't', expires_in: 7200 }),
+    'POST /api/orders/N1/payments': ({ scene }) => ({ out_trade_no: 'S1', scene, ...OPENS[scene] }),
+    'POST /api/orders/N1/handover': () => ({ token: 'T', path: 'pages/order/order?number=N1&handover=T' }),
+    'POST /api/collect': () => ({ order_no: 'N1', out_trade_no: 'S1', invoke: INVOKE }),
     'POST /api/orders/N1/cancel': () => Object.assign(order, { state: 'CLOSED' }),
   };
   it.fetch = async (url, { method, headers, body }) => {
@@ -39,7 +49,7 @@ function shop() {
     it.calls.push({ route, headers, body: body && JSON.parse(body) });
     const fault = (it.faults[route] || []).shift();
     if (fault === 'network') throw new TypeError('Failed to fetch');
-    const [status, answer, more] = fault || [200, routes[route](), {}];
+    const [status, answer, more] = fault || [200, routes[route](body && JSON.parse(body)), {}];
     const text = typeof answer === 'string' ? answer : JSON.stringify(answer);
     return { ok: status < 300, status, text: async () => text, headers: new Map(Object.entries(more || {})) };
   };
@@ -55,7 +65,8 @@ async function browse(server, options = {}) {
   const stored = new Map(Object.entries(options.storage || {}));
   const listen = (name, work) => { heard[name] = [...(heard[name] || []), work]; };
   const say = (name, event = {}) => (heard[name] || []).forEach((work) => work(event));
-  const location = { pathname: '/', search: options.search || '', hash: options.hash || '', replace: (to) => seen.left.push(to) };
+  const location = { pathname: '/', search: options.search || '', hash: options.hash || '' };
+  location.replace = location.assign = (to) => seen.left.push(to);
   const WeixinJSBridge = {
     invoke(name, args, done) {
       seen.invoked.push([name, args]);
@@ -83,9 +94,13 @@ async function browse(server, options = {}) {
       pushState: (state, title, url) => { location.search = url.replace('/', ''); },
       replaceState: (state, title, url) => { location.hash = ''; seen.cleaned = url; },
     },
-    document: { addEventListener: listen, hidden: false, body: { classList: { add() {}, remove() {} } } },
+    document: {
+      addEventListener: listen, hidden: false, body: { classList: { add() {}, remove() {} } },
+      getElementById: () => ({ value: options.typed }),
+    },
   };
-  world.window = { addEventListener: listen, scrollTo() {} };
+  const navigateTo = ({ url }) => seen.left.push(`mini program ${url}`);
+  world.window = { addEventListener: listen, scrollTo() {}, wx: { miniProgram: { navigateTo } } };
   const spy = (name) => (...args) => { seen.views.push([name, JSON.parse(JSON.stringify(args))]); return [name, ...args]; };
   for (const name of VIEWS) world[name] = spy(name);
   world.alarm = (text = '', detail = '') => {
@@ -151,16 +166,72 @@ test('a bridge that comes after the tap opens the cashier then', async () => {
   assert.equal(it.seen.invoked.length, 1);
 });
 
-test('a bridge in another browser is the sandbox and may pay', async () => {
-  const it = await buy(shop(), { agent: 'Mozilla/5.0 Chrome/120', bridge: 'late' });
+test('a bridge that never comes asks to open the page in WeChat', async () => {
+  const it = await buy(shop(), { bridge: 'none' });
+  assert.equal(it.shown(), 'openView');
+  assert.equal(it.server.order.state, 'OPEN');
+});
+
+test('a phone browser goes to the H5 page and asks the buyer before the server', async () => {
+  const it = await buy(shop(), { agent: PHONE, bridge: 'none' });
+  const { body } = it.server.calls.find(({ route }) => route.endsWith('/payments'));
+  assert.deepEqual(body, { scene: 'h5' });
+  assert.deepEqual(it.seen.left, ['https://wx.tenpay.com/x']);
+  const back = await browse(it.server, { agent: PHONE, bridge: 'none', search: '?order=N1&back=1' });
+  assert.equal(back.page().said, 'left');
+  const asked = () => it.server.count('GET /api/orders/N1?refresh=1');
+  const before = asked();
+  it.server.order.state = 'PAID';
+  await back.rest();
+  assert.equal(asked(), before); // coming back proves nothing
+  back.tap('check');
+  await back.rest();
+  assert.equal(back.page().order.state, 'PAID');
+});
+
+test('a phone that comes back by itself is asked as well', async () => {
+  const it = await buy(shop(), { agent: PHONE, bridge: 'none' });
+  const before = it.server.calls.length;
+  it.say('visibilitychange');
+  await it.rest();
+  assert.equal(it.page().said, 'left');
+  assert.equal(it.server.calls.length, before);
+});
+
+test('a desktop browser shows a code and polls its own server', async () => {
+  const it = await buy(shop(), { agent: DESKTOP, bridge: 'none' });
+  const { body } = it.server.calls.find(({ route }) => route.endsWith('/payments'));
+  assert.deepEqual(body, { scene: 'native' });
+  assert.deepEqual([it.page().said, it.page().code], ['scan', 'weixin://wxpay/x']);
+  it.server.order.state = 'PAID';
+  it.say('visibilitychange');
+  await it.rest();
   assert.equal(it.page().order.state, 'PAID');
 });
 
-test('a bridge that never comes is told and leaves the order waiting', async () => {
-  const it = await buy(shop(), { bridge: 'none' });
-  assert.equal(it.page().said, 'fail');
-  assert.match(it.page().why, /微信没有准备好/);
-  assert.equal(it.page().order.state, 'OPEN');
+test('a web-view hands the order over to the mini program', async () => {
+  const it = await buy(shop(), { agent: `${WECHAT} miniProgram/wx1`, bridge: 'early' });
+  assert.deepEqual(it.seen.left, ['mini program /pages/order/order?number=N1&handover=T']);
+  assert.equal(it.server.count('POST /api/orders/N1/payments'), 0);
+});
+
+test('outside WeChat a guest begins without a login page', async () => {
+  const server = shop();
+  server.faults['GET /api/me'] = [[401, { code: 'LOGIN_REQUIRED' }]];
+  const it = await browse(server, { agent: DESKTOP, bridge: 'none' });
+  assert.equal(server.count('POST /api/sessions/guest'), 1);
+  assert.deepEqual(it.seen.left, []);
+  assert.equal(it.shown(), 'shopView');
+});
+
+test('an amount that was typed is sent as text', async () => {
+  const it = await browse(shop(), { search: '?view=collect', typed: ' 12.30 ' });
+  it.tap('collect');
+  await it.rest();
+  const { body, headers } = it.server.calls.find(({ route }) => route === 'POST /api/collect');
+  assert.deepEqual(body, { amount_yuan: '12.30', scene: 'jsapi', widget: false });
+  assert.match(headers['Idempotency-Key'], /^[0-9a-f]{32}$/);
+  assert.equal(it.page().order.state, 'PAID');
 });
 
 test('the word ok of the client is not believed', async () => {
@@ -241,18 +312,12 @@ test('a session without this openid is sent to log in', async () => {
   assert.equal(it.seen.left[0], '/oauth/start?return_to=%2F%3Forder%3DN1');
 });
 
-for (const [name, agent, bridge] of [
-  ['another browser', 'Mozilla/5.0 (iPhone) Safari/604.1', 'none'],
-  ['WeCom', `${WECHAT} wxwork/4.1`, 'early'],
-  ['a web-view of a mini program', `${WECHAT} miniProgram/wx1`, 'early'],
-]) {
-  test(`${name} is not asked to log in and shows how to open the shop`, async () => {
-    const it = await browse(shop(), { agent, bridge, search: '?order=N1' });
-    assert.equal(it.shown(), 'openView');
-    assert.deepEqual(it.server.calls, []);
-    assert.deepEqual(it.seen.left, []);
-  });
-}
+test('WeCom is not asked to log in and shows how to open the shop', async () => {
+  const it = await browse(shop(), { agent: `${WECHAT} wxwork/4.1`, search: '?order=N1' });
+  assert.equal(it.shown(), 'openView');
+  assert.deepEqual(it.server.calls, []);
+  assert.deepEqual(it.seen.left, []);
+});
 
 test('products are shown outside WeChat as well', async () => {
   const it = await browse(shop(), { agent: 'Mozilla/5.0 Safari/604.1', bridge: 'none' });

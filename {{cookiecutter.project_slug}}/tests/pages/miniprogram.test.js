@@ -23,6 +23,8 @@ function shop() {
     'POST /api/orders': () => order,
     'GET /api/orders/N1?refresh=1': () => ({ ...order }),
     'POST /api/orders/N1/payments': () => ({ out_trade_no: 'S1', scene: 'miniprogram', invoke: INVOKE }),
+    'POST /api/handover': () => order,
+    'POST /api/collect': () => ({ order_no: 'N1', out_trade_no: 'S1', invoke: INVOKE }),
     'POST /api/orders/N1/cancel': () => Object.assign(order, { state: 'CLOSED' }),
   };
   it.answer = (call) => {
@@ -379,4 +381,50 @@ test('a cancelled order is closed by the server and the key is forgotten', async
   await page.cancel();
   assert.equal(page.data.state, 'CLOSED');
   assert.equal(handset.seen.storage.has('pending'), false);
+});
+
+test('an order that was handed over is claimed once and then shown', async () => {
+  const server = shop();
+  const page = phone(server).open('order');
+  page.onLoad({ number: 'N1', handover: 'TOKEN' });
+  server.order.state = 'PAID';
+  await page.onShow();
+  await page.onShow();
+  assert.equal(server.calls.find(({ route }) => route === 'POST /api/handover').data.token, 'TOKEN');
+  assert.equal(server.count('POST /api/handover'), 1);
+  assert.equal(page.data.state, 'PAID');
+});
+
+test('a claim whose answer was lost is made again', async () => {
+  const server = shop();
+  server.faults['POST /api/handover'] = ['network'];
+  const page = phone(server).open('order');
+  page.onLoad({ number: 'N1', handover: 'TOKEN' });
+  server.order.state = 'PAID';
+  await page.onShow();
+  await page.onShow();
+  assert.equal(server.count('POST /api/handover'), 2);
+});
+
+test('an amount that was typed goes out as text and is paid', async () => {
+  const server = shop();
+  const handset = phone(server);
+  const page = handset.open('collect');
+  page.type({ detail: { value: ' 8.80 ' } });
+  await Promise.all([page.pay(), page.pay()]);
+  const [sent, ...more] = server.calls.filter(({ route }) => route === 'POST /api/collect');
+  assert.deepEqual(JSON.parse(JSON.stringify(sent.data)), { amount_yuan: '8.80', scene: 'miniprogram', widget: false });
+  assert.match(sent.header['Idempotency-Key'], /^[A-Za-z0-9_-]{1,64}$/);
+  assert.equal(more.length, 0);
+  assert.deepEqual(handset.seen.urls, ['/pages/order/order?number=N1&pay=1']);
+});
+
+test('an amount that is refused says why', async () => {
+  const server = shop();
+  server.faults['POST /api/collect'] = [[400, { code: 'BAD_REQUEST', request_id: 'r1' }]];
+  const page = phone(server).open('collect');
+  page.type({ detail: { value: '1e2' } });
+  await page.pay();
+  assert.equal(page.data.problem.code, 'BAD_REQUEST');
+  assert.equal(page.data.busy, false);
 });

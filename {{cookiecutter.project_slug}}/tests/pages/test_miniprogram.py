@@ -68,6 +68,8 @@ def test_the_paths_are_those_of_the_contract() -> None:
         "/api/orders/${this.number}",
         "/api/orders/${this.number}/payments",
         "/api/orders/${this.number}/cancel",
+        "/api/handover",
+        "/api/collect",
     }
     assert "scene: 'miniprogram'" in SOURCES
 

@@ -14,12 +14,14 @@ const FACES = {
 Page({
   data: { order: null, said: '', why: '', problem: null },
 
-  onLoad({ number, pay }) {
-    Object.assign(this, { number, wanted: pay === '1', turn: 0, busy: false });
+  // `handover` comes from a browser or an App, in the launch query: it claims the order, once.
+  onLoad({ number, pay, handover }) {
+    Object.assign(this, { number, wanted: pay === '1', handover, turn: 0, busy: false });
   },
 
   // Also the way back from the cashier, another app or a sleeping screen.
-  onShow() {
+  async onShow() {
+    if (this.handover) await this.claim();
     if (!this.wanted) return this.follow();
     this.wanted = false;
     this.refresh(); // something to look at behind the cashier
@@ -32,6 +34,18 @@ Page({
 
   onUnload() {
     this.turn += 1;
+  },
+
+  // A token that was used already does no harm: an order that is ours is found by its number.
+  async claim() {
+    const token = this.handover;
+    this.handover = '';
+    try {
+      await patiently(() => call('POST', '/api/handover', { token }));
+    } catch (problem) {
+      if (problem.code === 'NETWORK') this.handover = token;
+      this.setData({ problem });
+    }
   },
 
   pay() {
