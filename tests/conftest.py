@@ -10,7 +10,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 from cookiecutter.main import cookiecutter
 
-pytest_plugins = ("running",)
+pytest_plugins = ("running", "walking")
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 FRONTENDS = ("both", "miniprogram", "h5", "none")

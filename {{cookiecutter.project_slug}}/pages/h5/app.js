@@ -51,7 +51,9 @@ function logIn() {
 
 async function isLoggedIn() {
   try {
-    await api('GET', '/api/me');
+    const { identities } = await api('GET', '/api/me');
+    const known = identities.some(({ kind }) => kind === 'official_account');
+    if (page.where === 'wechat' && !known && logIn()) return false;
     sessionStorage.removeItem('logins');
     return true;
   } catch (error) {
@@ -104,7 +106,8 @@ async function pay() {
   }
   if (page.number !== number) return; // the buyer went to another page meanwhile
   Object.assign(page, heard);
-  if (page.said !== 'outside') return follow(number);
+  follow(number); // not awaited: the buttons are free again
+  if (page.said !== 'outside') return;
   turn += 1;
   show(openView());
 }
@@ -246,10 +249,15 @@ function resume() {
   follow(page.number);
 }
 
-// "I have paid": now the server asks WeChat.
-function check() {
+// "I have paid": now the server asks WeChat, and says at once what it knows.
+async function check() {
+  const { number } = page;
   page.said = 'ok';
-  follow(page.number);
+  drawOrder();
+  page.order = (await ask(number)) || page.order;
+  if (page.number !== number) return;
+  page.said = 'late';
+  follow(number);
 }
 
 const ACTIONS = {

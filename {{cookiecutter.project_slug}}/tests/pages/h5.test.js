@@ -29,9 +29,9 @@ function shop() {
   const order = {
     order_no: 'N1', state: 'OPEN', total_fen: 6800, items: [], payments: [], refunds: [],
   };
-  const it = { order, calls: [], faults: {} };
+  const it = { order, calls: [], faults: {}, kind: 'official_account' };
   const routes = {
-    'GET /api/me': () => ({ buyer: 'b', identities: [] }),
+    'GET /api/me': () => ({ buyer: 'b', identities: [{ kind: it.kind }] }),
     'GET /api/products': () => ({ products: [{ sku: 'tea', name: '茶', price_fen: 6800 }] }),
     'GET /api/orders': () => ({ orders: [order], next: 'N1' }),
     'GET /api/orders?after=N1': () => ({ orders: [order], next: null }),
@@ -290,6 +290,12 @@ test('a stranger in WeChat is sent to log in and comes back to the same page', a
   server.faults['GET /api/me'] = [[401, { code: 'LOGIN_REQUIRED' }]];
   const it = await browse(server, { search: '?order=N1' });
   assert.deepEqual(it.seen.left, ['/oauth/start?return_to=%2F%3Forder%3DN1']);
+});
+
+test('a guest who comes into WeChat is sent to log in', async () => {
+  const server = Object.assign(shop(), { kind: 'miniprogram' });
+  const it = await browse(server);
+  assert.deepEqual(it.seen.left, ['/oauth/start?return_to=%2F']);
 });
 
 test('a login that does not hold ends in a sentence and not in a loop', async () => {
