@@ -1,5 +1,6 @@
 /* What WeChat puts around an H5 page, played by the sandbox: WeixinJSBridge and a payment sheet in
-   WeChat, wx.miniProgram in a web-view, a phone that scans codes beside a desktop browser.
+   WeChat, wx.miniProgram in a web-view, a phone that scans codes beside a desktop browser, and a strip
+   above the page that says where it is.
    Where the page is, its User-Agent says; localStorage.sandbox_place = 'wechat' | 'phone' |
    'desktop' | 'webview' says otherwise. ?early=1 on this script's address, or
    localStorage.sandbox_bridge = 'early', defines the bridge before the page's own script;
@@ -56,8 +57,7 @@
   }
 
   const CORNER = `
-    div { position: fixed; z-index: 2147483646; left: 8px; top: 8px; max-width: calc(100% - 16px); padding: 3px 8px; border-radius: 99px;
-      background: rgb(20 24 22 / 62%); color: #fff; font: 11px/1.6 -apple-system, "PingFang SC", "Noto Sans CJK SC", sans-serif; }
+    div { padding: 4px 12px; background: #191f1b; color: #cfd8d2; font: 11px/1.8 -apple-system, "PingFang SC", "Noto Sans CJK SC", sans-serif; }
     div p { margin: 0; overflow-wrap: anywhere; }
     div button { border: 0; margin-left: 6px; padding: 1px 6px; border-radius: 99px; background: none; color: #cfd8d2; font: inherit; cursor: pointer; }
     div button[aria-pressed=true] { background: #fff; color: #0f3d2a; }
@@ -132,7 +132,7 @@
 
   // Where is this page? A person may look at it from anywhere.
   function drawCorner() {
-    scan = make('button', { type: 'button', hidden: '', 'data-test': 'sandbox-scan' }, '📱 用沙箱的微信扫码 · Scan');
+    scan = make('button', { type: 'button', hidden: '', 'data-test': 'sandbox-scan' }, '用沙箱的微信扫码 · Scan');
     corner = make('div', { 'data-test': 'sandbox-corner' });
     corner.hidden = !chosen && /MicroMessenger/.test(agent) && !webview; // a real phone's agent
     const host = make('div');
@@ -145,7 +145,7 @@
     });
     corner.append(make('span', {}, '沙箱·看作'), ...buttons);
     root.append(make('style', {}, CORNER), scan, corner);
-    document.documentElement.append(host);
+    document.body.prepend(host);
   }
 
   function openSheet(args, callback) {
