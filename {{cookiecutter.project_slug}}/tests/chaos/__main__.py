@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --seed 7 --orders 2000 --kills 200 [--database URL] [--instances 2]`."""
+"""`python -m tests.chaos --seed 7 --orders 2000 --kills 200 [--database URL] [--instances 2] [--provider]`."""
 
 import argparse
 import asyncio
@@ -18,11 +18,12 @@ def main() -> int:
     options.add_argument("--orders", type=int, default=2000)
     options.add_argument("--kills", type=int, default=200)
     options.add_argument("--instances", type=int, default=1)
+    options.add_argument("--provider", action="store_true", help="as a service provider 服务商")
     options.add_argument("--database", default="", help="an empty one; a new SQLite file without")
     args = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     url = args.database or f"sqlite://{folder}/shop.db"
-    town = Town(folder, url, args.instances)
+    town = Town(folder, url, args.instances, args.provider)
     wrong = asyncio.run(happen(town, args.seed, args.orders, args.kills))
     for line in wrong[:50]:
         say(line)

@@ -13,9 +13,11 @@ from tests.shop.conftest import ADMIN_TOKEN
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 SKUS = ("longjing", "dahongpao", "puer", "cup", "sample")
+SCENES = {"miniprogram": 50, "h5": 15, "native": 20, "app": 15}
 WISHES = {
-    "pay": 60,
+    "pay": 50,
     "coupon": 8,
+    "switch": 10,
     "fail_then_pay": 6,
     "twice": 6,
     "late": 6,
@@ -33,48 +35,54 @@ class Buyer:
     http: httpx.AsyncClient
     luck: random.Random
     n: int
-    skus: Sequence[str] = SKUS
+    carts: Sequence[Sequence[str]] = ()
 
     async def live(self) -> None:
         """Log in, order, and do what this person wants."""
         wish = self.luck.choices(list(WISHES), list(WISHES.values()))[0]
+        scene, other = self.luck.choices(list(SCENES), list(SCENES.values()), k=2)
         await self._login()
         order_no = (await self._order())["order_no"]
         if wish == "leave":
             return
-        invoke = await self._start(order_no)
-        if wish == "cancel" or invoke is None:
+        started = await self._start(order_no, scene)
+        if wish == "switch":  # begins here, goes on there; the first must be closed before
+            started = await self._start(order_no, other) or started
+        if wish == "cancel" or started is None:
             await self._call("POST", f"/api/orders/{order_no}/cancel", {})
             return
-        await self._play(wish, order_no, invoke)
+        await self._play(wish, order_no, started)
         if self.luck.random() < 0.3:
             await self._operator(order_no)
 
-    async def _play(self, wish: str, order_no: str, invoke: dict[str, Any]) -> None:
+    async def _play(self, wish: str, order_no: str, started: dict[str, Any]) -> None:
         if wish == "late":
             await self._call("POST", f"/api/orders/{order_no}/cancel", {})
-            await self._pay(invoke, force=True)
+            await self._pay(started, force=True)
             return
         if wish == "fail_then_pay":
-            await self._pay(invoke, outcome=self.luck.choice(["fail", "cancel", "typing"]))
+            await self._pay(started, outcome=self.luck.choice(["fail", "cancel", "typing"]))
         if wish == "twice":  # asks again on another device, then pays what came first
-            await self._start(order_no)
+            await self._start(order_no, started["scene"])
         coupon = {"coupon_fen": 1} if wish == "coupon" else {}
-        await self._pay(invoke, **coupon)
+        await self._pay(started, **coupon)
         await self._call("GET", f"/api/orders/{order_no}?refresh=1")
 
     async def _login(self) -> None:
-        app = next(app for app in self.town.known["apps"] if app["kind"] == "miniprogram")
         self.openid = f"oBuyer{self.n:06}"
         while True:
-            code = await self.town.control("login-code", appid=app["appid"], openid=self.openid)
+            code = await self.town.control(
+                "login-code", appid=self.town.miniprogram, openid=self.openid
+            )
             answer = await self._call("POST", "/api/sessions/miniprogram", code, {})
             if answer.status_code == 200:
                 self.headers = {"Authorization": f"Bearer {answer.json()['token']}"}
                 return
 
     async def _order(self) -> dict[str, Any]:
-        items = [{"sku": self.luck.choice(self.skus), "quantity": self.luck.randint(1, 3)}]
+        many = self.luck.choice(self.carts) if self.carts else None
+        skus = many or self.luck.sample(SKUS, self.luck.choice([1, 1, 2]))
+        items = [{"sku": sku, "quantity": self.luck.randint(1, 3)} for sku in skus]
         key = {"Idempotency-Key": f"storm-{self.n}", **self.headers}
         while True:
             answer = await self._call("POST", "/api/orders", {"items": items}, key)
@@ -82,32 +90,41 @@ class Buyer:
                 order: dict[str, Any] = answer.json()
                 return order
 
-    async def _start(self, order_no: str) -> dict[str, Any] | None:
+    async def _start(self, order_no: str, scene: str = "miniprogram") -> dict[str, Any] | None:
         path = f"/api/orders/{order_no}/payments"
         for _ in range(40):
-            answer = await self._call("POST", path, {"scene": "miniprogram"})
+            answer = await self._call("POST", path, {"scene": scene})
             if answer.status_code in (200, 201):
-                invoke: dict[str, Any] = answer.json()["invoke"]
-                return invoke
+                started: dict[str, Any] = answer.json()
+                return started
             if answer.json().get("code") in ENDED:
                 return None
             await asyncio.sleep(0.1)
         return None
 
-    async def _pay(self, invoke: dict[str, Any], **more: Any) -> None:
-        await self.town.control("pay", **invoke, openid=self.openid, **more)
+    async def _pay(self, started: dict[str, Any], **more: Any) -> None:
+        """Open what the shop gave: a cashier, a link or a code."""
+        for name, control in (("h5_url", "h5"), ("code_url", "scan")):
+            if name in started:
+                await self.town.control(control, **{name: started[name]}, **more)
+                return
+        await self.town.control("pay", **started["invoke"], openid=self.openid, **more)
 
     async def _operator(self, order_no: str) -> None:
         """Refund some of it, by the shop or in the merchant platform."""
         answer = await self._call("GET", f"/api/orders/{order_no}")
-        payments = answer.json().get("payments") or [{}]
-        if self.luck.random() < 0.2 and payments[0].get("state") == "PAID":
-            body = {"out_trade_no": payments[0]["out_trade_no"], "refund": 2}
+        payments = [p for p in answer.json().get("payments") or [] if p["state"] == "PAID"]
+        if not payments:
+            return
+        number = self.luck.choice(payments)["out_trade_no"]
+        if self.luck.random() < 0.2:
+            body = {"out_trade_no": number, "refund": 2}
             await self.town.sandbox.post("/_sandbox/refund", json=body)
             return
         path = f"/api/admin/orders/{order_no}/refunds"
         for n in range(self.luck.randint(1, 3)):
             body = {"refund_fen": self.luck.choice([1, 100, 2_000]), "reason": "storm"}
+            body["out_trade_no"] = number
             key = {"Idempotency-Key": f"r{n}", **ADMIN}
             await self._call("POST", path, body, key)
 

@@ -37,10 +37,10 @@ async def town(
     servers: Servers,  # noqa: F811
 ) -> AsyncIterator[Town]:
     """Give a town on the database that the test names; its shops are not started yet."""
-    kind = request.param
+    kind, _, provider = request.param.partition(" ")
     folder = tmp_path_factory.mktemp(f"town-{kind}")
     async with empty_database(kind, folder, servers) as url:
-        async with Town(folder, url, INSTANCES[kind]) as town:
+        async with Town(folder, url, INSTANCES[kind], bool(provider)) as town:
             await database.connect(url)
             yield town
         await database.close()

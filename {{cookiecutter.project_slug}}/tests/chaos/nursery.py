@@ -55,14 +55,19 @@ def keep_events(file: Path) -> None:
 
 
 def rename_products(generation: int) -> None:
-    """Sell under another name, as after a redeploy: a repeat must not notice."""
+    """Sell under another name, as after a redeploy: a repeat must not notice.
+
+    The cup is another merchant's, so that it is paid combined with anything else.
+    """
     inside = catalogue.products
 
     async def products() -> Any:
-        return {
+        found = {
             sku: replace(product, name=f"{product.name} v{generation}")
             for sku, product in (await inside()).items()
         }
+        found["cup"] = replace(found["cup"], merchant=os.environ["TOWN_OTHER_MERCHANT"])
+        return found
 
     ordering.products = products  # type: ignore[assignment]
 

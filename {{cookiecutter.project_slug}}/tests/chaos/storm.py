@@ -198,8 +198,14 @@ async def _orders() -> list[str]:
     wrong = []
     for order in await Order.all().prefetch_related("payments"):
         paid = [p for p in order.payments if p.state == "PAID" and not p.surplus]
-        if len(paid) != (order.state in ("PAID", "REFUNDED")):
+        fen = order.total_fen if order.state in ("PAID", "REFUNDED") else 0
+        wholes = {p.combine_out_trade_no for p in paid}
+        if sum(p.total_fen for p in paid) != fen or len(wholes) > 1:
             wrong.append(f"{order.order_no} is {order.state} with {len(paid)} payments")
+        for whole in {p.combine_out_trade_no for p in order.payments}:
+            states = {p.state for p in order.payments if p.combine_out_trade_no == whole}
+            if len(states) > 1:
+                wrong.append(f"{whole}: its parts are {states}")
     return wrong
 
 

@@ -17,6 +17,7 @@ import httpx
 
 from shop.settings import ROOT
 from tests.shop.conftest import settings
+from tests.shop.kit import partner
 
 PATIENCE = 20
 
@@ -64,6 +65,7 @@ class Town:
     folder: Path
     database_url: str
     instances: int = 1
+    provider: bool = False
     shops: list[Instance] = field(default_factory=list)
     kills: int = 0
 
@@ -90,9 +92,20 @@ class Town:
             process.communicate()  # and close its pipes
 
     def environment(self, shop: Instance) -> dict[str, str]:
-        """Return the settings of one instance; notifications come back to its own address."""
+        """Return the settings of one instance; notifications come back to its own address.
+
+        The cup belongs to another merchant; `provider` makes the shop a service provider's.
+        """
         url = str(self.sandbox.base_url).rstrip("/")
-        return {**os.environ, **settings(self.known, url, shop.url, self.database_url)}
+        found = settings(self.known, url, shop.url, self.database_url)
+        other = self.known["sub"][1] if self.provider else self.known["others"][0]
+        more = partner(self.known) if self.provider else {}
+        return {**os.environ, **found, **more, "TOWN_OTHER_MERCHANT": other["mchid"]}
+
+    @property
+    def miniprogram(self) -> str:
+        """The appid in which buyers log in."""
+        return self.environment(self.shops[0])["SHOP_MINIPROGRAM_APPID"]
 
     async def start(self, shop: Instance, point: str = "") -> None:
         """Start an instance and wait until it answers, or has died at its point already."""

@@ -11,9 +11,8 @@ from shop import money
 from shop.errors import BadRequest
 from shop.models import Order, Payment
 from tests.shop.conftest import BuyerClient, Stage
-from tests.shop.kit import calls, until
+from tests.shop.kit import calls, partner, until
 from tests.shop.test_contract import document, fits
-from tests.shop.test_partner import partner
 
 ALLOWED = range(1, 1_000_001)
 

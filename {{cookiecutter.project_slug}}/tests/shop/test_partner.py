@@ -13,32 +13,9 @@ from shop.models import Order, Payment
 from shop.settings import Env, SettingsError
 from tests.shop.conftest import BuyerClient, Stage, settings
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import WeChat, also_official, calls, guest, outcomes, paying, until
+from tests.shop.kit import WeChat, also_official, calls, guest, outcomes, partner, paying, until
 from tests.shop.test_bill import compare, next_noon
 from tests.shop.test_money_refunds import give_back
-
-
-def partner(known: dict[str, Any], *, sub_app: bool = False) -> dict[str, str]:
-    """Return the settings of a shop that is a service provider's; its mini program may be the sub
-    merchant's own."""
-    sp, sub = known["sp"], known["sub"][0]
-    own = {app["kind"].upper(): app for app in sp["apps"]}
-    subs = {app["kind"].upper(): app for app in sub["apps"]}
-    mini = subs["MINIPROGRAM"] if sub_app else own["MINIPROGRAM"]
-    return {
-        "SHOP_MCHID": sp["mchid"],
-        "SHOP_MERCHANT_SERIAL": sp["merchant_serial"],
-        "SHOP_MERCHANT_KEY": sp["merchant_private_key_pem"],
-        "SHOP_APIV3_KEY": sp["apiv3_key"],
-        "SHOP_MINIPROGRAM_APPID": mini["appid"],
-        "SHOP_MINIPROGRAM_SECRET": mini["secret"],
-        "SHOP_OFFICIAL_ACCOUNT_APPID": own["OFFICIAL_ACCOUNT"]["appid"],
-        "SHOP_OFFICIAL_ACCOUNT_SECRET": own["OFFICIAL_ACCOUNT"]["secret"],
-        "SHOP_APP_APPID": own["APP"]["appid"],
-        "SHOP_SUB_MCHID": sub["mchid"],
-        "SHOP_SUB_APPID": mini["appid"] if sub_app else "",
-        "SHOP_OTHER_MERCHANTS": "",
-    }
 
 
 @pytest.fixture(params=[False, True], ids=["provider's app", "sub merchant's app"])
