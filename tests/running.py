@@ -8,9 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,16 +36,20 @@ class Demo:
     shop: str
     sandbox: str
     http: httpx.Client
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def app(self, kind: str) -> JSON:
+        """Return the app of this kind that the shop uses: appid and secret."""
+        whose = (self.known["sp"], *self.known["sub"]) if self.settings else (self.known,)
+        apps = [app for one in whose for app in one["apps"] if app["kind"] == kind]
+        wanted = self.settings.get(f"SHOP_{kind.upper()}_APPID", apps[0]["appid"])
+        return next(app for app in apps if app["appid"] == wanted)
 
     @cached_property
     def known(self) -> JSON:
         """Every key of both sides."""
         known: JSON = self.http.get(f"{self.sandbox}/_sandbox/credentials").json()
         return known
-
-    def app(self, kind: str) -> JSON:
-        """Return the app of this kind: appid and secret."""
-        return next(app for app in self.known["apps"] if app["kind"] == kind)
 
     def control(self, name: str, **form: Any) -> JSON:
         """Turn a control of the sandbox."""
@@ -107,10 +111,10 @@ class Buyer:
             cookie = "; ".join(f"{name}={value}" for name, value in http.cookies.items())
         return cls(demo, {"Cookie": cookie, "Origin": demo.shop})
 
-    def order(self, sku: str = "longjing") -> str:
-        """Place an order and return its number."""
+    def order(self, *skus: str) -> str:
+        """Place an order of one of each and return its number."""
         headers = {**self.headers, "Idempotency-Key": secrets.token_hex(8)}
-        cart = {"items": [{"sku": sku, "quantity": 1}]}
+        cart = {"items": [{"sku": sku, "quantity": 1} for sku in skus or ("longjing",)]}
         number: str = self.demo.post(f"{self.demo.shop}/api/orders", cart, headers)["order_no"]
         return number
 
@@ -169,12 +173,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Demo]:
+def started(folder: Path, **settings: str) -> Iterator[Demo]:
     """Run `python -m shop demo` in a shop, and stop it with Ctrl-C, on which it has to exit 0."""
     port, sandbox_port = free_port(), free_port()
     command = ("shop", "demo", "--port", str(port), "--sandbox-port", str(sandbox_port))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SHOP_")}
-    clean["SHOP_ADMIN_TOKEN"] = ADMIN_TOKEN
+    clean |= {"SHOP_ADMIN_TOKEN": ADMIN_TOKEN, **settings}
     process = subprocess.Popen(
         [sys.executable, "-m", *command], cwd=folder, env=clean, stdout=subprocess.PIPE, text=True
     )
@@ -189,7 +193,7 @@ def started(folder: Path) -> Iterator[Demo]:
         else:
             raise AssertionError("the demo stopped: " + "".join(shown))
         with httpx.Client(trust_env=False, timeout=SECONDS) as http:
-            yield Demo(folder, shop, sandbox, http)
+            yield Demo(folder, shop, sandbox, http, settings)
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 0

@@ -143,3 +143,67 @@ def test_it_refuses_an_answer_that_somebody_else_signed(
     faults(answers={"query": "wrong_key"})
     with pytest.raises(SdkError, match="EV3_RES_HEADER_SIGNATURE_DIGEST"):
         sdk("query", number)
+
+
+H5 = {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Wap"}}
+
+
+@pytest.mark.parametrize("sdk", VERIFY_ANSWERS, indirect=True)
+@pytest.mark.parametrize(("product", "control"), [("native", "scan"), ("h5", "h5")])
+def test_it_orders_other_products(demo: Demo, sdk: Sdk, product: str, control: str) -> None:
+    number = f"N{secrets.token_hex(10)}"
+    order: JSON = {
+        "description": "茶",
+        "out_trade_no": number,
+        "notify_url": sdk.notify_url,
+        "amount": {"total": 990},
+        **({"scene_info": H5} if product == "h5" else {}),
+    }
+    assert demo.control(control, **sdk("product", product, order))["err_msg"] == "ok"
+    assert sdk("query", number)["trade_state"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("sdk", VERIFY_ANSWERS, indirect=True)
+def test_it_is_a_service_provider(demo: Demo, sdk: Sdk) -> None:
+    number, apps = f"N{secrets.token_hex(10)}", demo.known["sub"][0]["apps"]
+    appid = next(app["appid"] for app in apps if app["kind"] == "miniprogram")
+    order: JSON = {
+        "sp_appid": demo.known["sp"]["apps"][0]["appid"],
+        "sub_appid": appid,
+        "description": "茶",
+        "out_trade_no": number,
+        "notify_url": sdk.notify_url,
+        "amount": {"total": 990},
+        "payer": {"sub_openid": f"o{secrets.token_hex(8)}"},
+    }
+    assert sdk("partner", "jsapi", order)["prepay_id"].startswith("wx")
+    assert sdk("partnerQuery", number)["sub_appid"] == appid
+    assert sdk("partnerClose", number) == 204
+
+
+@pytest.mark.parametrize("sdk", VERIFY_ANSWERS, indirect=True)
+def test_it_combines_orders(demo: Demo, sdk: Sdk) -> None:
+    number = f"N{secrets.token_hex(9)}"
+    subs = [
+        {
+            "mchid": whose["mchid"],
+            "out_trade_no": f"{number}{n}",
+            "attach": "shop",
+            "amount": {"total_amount": 100, "currency": "CNY"},
+            "description": "茶",
+        }
+        for n, whose in enumerate((demo.known, demo.known["others"][0]))
+    ]
+    order: JSON = {
+        "combine_out_trade_no": number,
+        "sub_orders": subs,
+        "notify_url": sdk.notify_url,
+        "scene_info": {"payer_client_ip": "203.0.113.7", "device_id": "shop0001"},
+    }
+    code = sdk("combine", "native", order)
+    assert demo.control("scan", **code, outcome="cancel")["err_msg"] == "cancel"
+    assert len(sdk("combineQuery", number)["sub_orders"]) == 2
+    parts = [{name: one[name] for name in ("mchid", "out_trade_no")} for one in subs]
+    with pytest.raises(SdkError):
+        sdk("combineClose", number, parts[:1])
+    assert sdk("combineClose", number, parts) == 204

@@ -1,13 +1,17 @@
 """Every request that the shop sends to WeChat Pay fits the published API descriptions.
 
 openapi/ holds Swagger 2.0 fragments that other people transcribed from WeChat's pages (PROVENANCE.txt).
-They are read strictly: every object is closed. The requests are those that the sandbox received.
-No contradiction between the published pages touches these calls, so there is no exception.
+They are read strictly: every object is closed. The requests are those that the sandbox received, from a
+merchant of its own and from a service provider. Two exceptions, where the pages themselves disagree:
+a service provider's payer is sp_openid or sub_openid, and only its sub orders have a sub_mchid.
 """
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from datetime import datetime
 from functools import cache, partial
@@ -17,17 +21,24 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, Bake
 from jsonschema import Draft4Validator, FormatChecker, ValidationError
-from running import JSON, Buyer, Demo, until
+from running import JSON, Buyer, Demo, started, until
 
 PUBLISHED = ROOT / "tests" / "openapi"
+ORDERS, PARTNER = "/v3/pay/transactions", "/v3/pay/partner/transactions"
+COMBINED = "/v3/combine-transactions"
+PRODUCTS = ("jsapi", "h5", "native", "app")
 CALLS = {
-    ("POST", "/v3/pay/transactions/jsapi"),
-    ("GET", "/v3/pay/transactions/out-trade-no/{out_trade_no}"),
-    ("POST", "/v3/pay/transactions/out-trade-no/{out_trade_no}/close"),
+    *(("POST", f"{base}/{name}") for base in (ORDERS, PARTNER, COMBINED) for name in PRODUCTS),
+    ("POST", f"{PARTNER}/scannedpos"),
+    *(("GET", f"{base}/out-trade-no/{{out_trade_no}}") for base in (ORDERS, PARTNER)),
+    *(("POST", f"{base}/out-trade-no/{{out_trade_no}}/close") for base in (ORDERS, PARTNER)),
+    ("GET", f"{COMBINED}/out-trade-no/{{combine_out_trade_no}}"),
+    ("POST", f"{COMBINED}/out-trade-no/{{combine_out_trade_no}}/close"),
     ("POST", "/v3/refund/domestic/refunds"),
     ("GET", "/v3/refund/domestic/refunds/{out_refund_no}"),
+    ("GET", "/v3/bill/tradebill"),
 }
 formats = FormatChecker()
 
@@ -65,9 +76,7 @@ def closed(schema: Any) -> Any:
     """Merge every allOf into one object, and close every object."""
     schema = dict(schema)
     for part in map(closed, schema.pop("allOf", [])):
-        together = {**schema.get("properties", {}), **part.get("properties", {})}
-        needed = [*schema.get("required", []), *part.get("required", [])]
-        schema |= {**part, "properties": together, "required": needed}
+        schema = merged(schema, part)
     if not schema.get("required", True):
         del schema["required"]  # draft 4 knows no empty list
     if "properties" in schema:
@@ -76,6 +85,15 @@ def closed(schema: Any) -> Any:
     if "items" in schema:
         schema["items"] = closed(schema["items"])
     return schema
+
+
+def merged(one: JSON, other: JSON) -> JSON:
+    """Let an object be both: every field of either, and what both have merged likewise."""
+    mine, theirs = one.get("properties", {}), other.get("properties", {})
+    both = {name: merged(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
+    needed = [*one.get("required", []), *other.get("required", [])]
+    found = {**one, **other, "required": needed}
+    return found | ({"properties": {**mine, **theirs, **both}} if mine or theirs else {})
 
 
 def described(method: str, path: str) -> tuple[str, JSON, dict[str, str]]:
@@ -100,7 +118,7 @@ def check(request: JSON) -> tuple[str, str]:
     check_names("header", headers, parameters)
     if unknown := query.keys() - {one["name"] for one in parameters if one["in"] == "query"}:
         raise ValidationError(f"query: {unknown} unknown")
-    check_body(request["request_body"], parameters)
+    check_body(request["request_body"], parameters, template)
     return request["method"], template
 
 
@@ -111,42 +129,120 @@ def check_names(place: str, given: Mapping[str, str], parameters: list[JSON]) ->
         raise ValidationError(f"{place}: {missing} missing")
 
 
-def check_body(text: str, parameters: list[JSON]) -> None:
+def check_body(text: str, parameters: list[JSON], template: str) -> None:
     """Validate the body, or see that there is none."""
     schema = next((closed(one["schema"]) for one in parameters if one["in"] == "body"), None)
     if schema:
+        except_for(schema, json.loads(text), template)
         Draft4Validator(schema, format_checker=formats).validate(json.loads(text))
     elif text:
         raise ValidationError("a body, where none is described")
+
+
+def except_for(schema: Any, body: Any, template: str) -> None:
+    """Take the two exceptions out of a schema, and check what is true instead."""
+    inside = schema["properties"]
+    if template.startswith(PARTNER) and "payer" in body:
+        inside["payer"].pop("required", None)
+        if len(body["payer"]) != 1 or ("sub_openid" in body["payer"] and "sub_appid" not in body):
+            raise ValidationError("payer: sp_openid, or sub_openid with sub_appid")
+    if template.startswith(COMBINED) and "sub_orders" in body:
+        needed = inside["sub_orders"]["items"]["required"]
+        subs = ["sub_mchid" in one for one in body["sub_orders"]]
+        if "sub_mchid" in needed and not any(subs):
+            needed.remove("sub_mchid")
 
 
 def is_paid(buyer: Buyer, number: str) -> bool:
     return buyer.state(number) == "PAID"
 
 
-@pytest.fixture(scope="module")
-def requests(demo: Demo) -> list[JSON]:
-    """What the sandbox got from the shop, after it did everything that it can do to an order."""
-    for buyer, scene in (
-        (Buyer.of_jsapi(demo), "jsapi"),
-        (Buyer.of_miniprogram(demo), "miniprogram"),
-    ):
-        number = buyer.order("sample")
-        buyer.start(number, scene)
-        assert buyer.call("GET", f"{number}?refresh=1").is_success
-        assert buyer.call("POST", f"{number}/cancel", {}).json()["state"] == "CLOSED"
-        paid = buyer.order("puer")
-        started = buyer.start(paid, scene)
-        demo.control("pay", **started["invoke"])
-        until(partial(is_paid, buyer, paid), "the payment")
-        demo.admin(f"orders/{paid}/refunds", {"refund_fen": 100, "reason": "少发一件"})
-        demo.admin(f"payments/{started['out_trade_no']}/query", {})
+def merchants(folder: Path) -> JSON:
+    """Make the sandbox's keys in a folder, and name its merchants."""
+    code = (
+        "import json, pathlib; from sandbox.keys import open_keys;"
+        "k = open_keys(pathlib.Path('var/sandbox')); own, other, sp = k.merchants;"
+        "mini = [a.appid for a in k.apps_of(sp.subs[0]) if a.kind == 'miniprogram'];"
+        "secret = [a.secret for a in k.apps if a.appid == mini[0]];"
+        "print(json.dumps([other.mchid, *sp.subs, *mini, *secret]))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, check=True)
+    names = ("other", "sub", "other_sub", "appid", "secret")
+    return dict(zip(names, json.loads(out.stdout), strict=True))
+
+
+def sells_for(folder: Path, merchant: str) -> None:
+    """Let the cup belong to another merchant."""
+    file = folder / "shop" / "catalogue.py"
+    text = file.read_text(encoding="utf-8")
+    assert 'cup", 3600)' in text
+    file.write_text(text.replace('cup", 3600)', f'cup", 3600, "{merchant}")'), encoding="utf-8")
+
+
+def everything(demo: Demo, *, provider: bool) -> list[JSON]:
+    """Do everything that a shop can do to orders; return what it asked of WeChat Pay."""
+    people = {"jsapi": Buyer.of_jsapi(demo), "miniprogram": Buyer.of_miniprogram(demo)}
+    for scene in ("jsapi", "miniprogram", "h5", "native", "app"):
+        buyer = people.get(scene, people["miniprogram"])
+        for skus in (("puer",), ("puer", "cup")):
+            if provider and scene == "miniprogram" and len(skus) > 1:
+                continue  # combined orders need the service provider's own app
+            try_one(demo, buyer, scene, skus)
+    if provider:
+        form = {"amount_yuan": "12.34", "scene": "miniprogram"}
+        key = {"Idempotency-Key": "collect"} | people["miniprogram"].headers
+        demo.post(f"{demo.shop}/api/collect", form, key)
+    code = (
+        "import os, sys; from shop.demo import environment;"
+        "command = [sys.executable, '-m', 'shop', 'bill', '--date', '2020-01-01'];"
+        "os.execve(sys.executable, command, environment(*sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, demo.shop, demo.sandbox]
+    environment = {**os.environ, **demo.settings}
+    subprocess.run(command, cwd=demo.folder, env=environment, capture_output=True, timeout=60)
     return [
         entry
         for entry in demo.wire("request")
         if entry["url"].startswith("/v3/")
         and entry["request_headers"]["user-agent"].startswith("wechat-checkout")
     ]
+
+
+def try_one(demo: Demo, buyer: Buyer, scene: str, skus: tuple[str, ...]) -> None:
+    """Order, ask and cancel; order again, pay, ask, and refund a part."""
+    number = buyer.order(*skus)
+    buyer.start(number, scene)
+    assert buyer.call("GET", f"{number}?refresh=1").is_success
+    assert buyer.call("POST", f"{number}/cancel", {}).json()["state"] == "CLOSED"
+    paid = buyer.order(*skus)
+    started = buyer.start(paid, scene)
+    control = {"h5_url": "h5", "code_url": "scan", "invoke": "pay"}
+    [opens] = control.keys() & started.keys()
+    form = started["invoke"] if opens == "invoke" else {opens: started[opens]}
+    assert demo.control(control[opens], **form)["err_msg"].endswith(("ok", ":0"))
+    until(partial(is_paid, buyer, paid), "the payment")
+    part = started["out_trade_no"]
+    refund = {"refund_fen": 100, "reason": "少发一件", "out_trade_no": part}
+    made = demo.admin(f"orders/{paid}/refunds", refund)
+    demo.admin(f"payments/{part}/query", {})
+    assert made["state"] in ("PROCESSING", "SUCCESS"), made
+
+
+@pytest.fixture(scope="module")
+def requests(bake: Bake) -> Iterator[list[JSON]]:
+    """What the sandbox got from a shop of its own merchant, and from a service provider's."""
+    folder = bake()
+    sells_for(folder, merchants(folder)["other"])
+    with started(folder) as demo:
+        found = everything(demo, provider=False)
+    folder = bake()
+    known = merchants(folder)
+    sells_for(folder, known["other_sub"])
+    mini = {"APPID": known["appid"], "SECRET": known["secret"]}
+    apps = {f"SHOP_MINIPROGRAM_{name}": value for name, value in mini.items()}
+    more = {"SHOP_SUB_MCHID": known["sub"], "SHOP_SUB_APPID": known["appid"], **apps}
+    with started(folder, **more) as demo:
+        yield found + everything(demo, provider=True)
 
 
 def test_every_request_is_as_published_and_every_kind_of_call_was_made(
@@ -182,7 +278,7 @@ MISTAKES: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_the_order_would_be_found(requests: list[JSON], name: str) -> None:
-    order = deepcopy(next(one for one in requests if one["url"].endswith("/jsapi")))
+    order = deepcopy(next(one for one in requests if one["url"].endswith(f"{ORDERS}/jsapi")))
     check(order)
     body = json.loads(order["request_body"])
     MISTAKES[name](body)
@@ -192,6 +288,30 @@ def test_a_mistake_in_the_order_would_be_found(requests: list[JSON], name: str) 
 
 
 def test_a_query_without_mchid_would_be_found(requests: list[JSON]) -> None:
-    query = next(one for one in requests if "?" in one["url"])
+    query = next(one for one in requests if "?mchid=" in one["url"])
     with pytest.raises(ValidationError, match="mchid"):
         check({**query, "url": query["url"].partition("?")[0]})
+
+
+@pytest.mark.parametrize(
+    ("path", "mistake"),
+    [
+        (f"{PARTNER}/jsapi", lambda body: body["payer"].update(sp_openid="a", sub_openid="b")),
+        (f"{PARTNER}/jsapi", lambda body: body.pop("sub_mchid")),
+        (f"{PARTNER}/jsapi", lambda body: body.update(mchid="1900000109")),
+        (f"{COMBINED}/jsapi", lambda body: body["sub_orders"][0].pop("attach")),
+        (f"{COMBINED}/jsapi", lambda body: body["sub_orders"][0]["amount"].update(total=1)),
+        (f"{COMBINED}/h5", lambda body: body["scene_info"].pop("device_id")),
+        (f"{ORDERS}/h5", lambda body: body["scene_info"].update(client_ip="1.2.3.4")),
+    ],
+)
+def test_a_mistake_in_the_other_orders_would_be_found(
+    requests: list[JSON], path: str, mistake: Callable[[Any], object]
+) -> None:
+    order = deepcopy(next(one for one in requests if one["url"].endswith(path)))
+    check(order)
+    body = json.loads(order["request_body"])
+    mistake(body)
+    order["request_body"] = json.dumps(body)
+    with pytest.raises(ValidationError):
+        check(order)

@@ -12,9 +12,23 @@ const { mchid, merchant_serial: serial, merchant_private_key_pem: privateKey } =
 // Trusts the key of `certs` only; verifies every answer by itself.
 function axiosPlugin(certs) {
   const { Wechatpay, Rsa, Aes, Formatter } = require('wechatpay-axios-plugin');
-  const { transactions } = new Wechatpay({ mchid, serial, privateKey, certs, baseURL: sandbox }).v3.pay;
+  const v3 = (whose) => new Wechatpay({
+    mchid: whose.mchid, serial: whose.merchant_serial, privateKey: whose.merchant_private_key_pem, certs, baseURL: sandbox,
+  }).v3;
+  const { transactions } = v3(known).pay;
+  const { combineTransactions } = v3(known);
+  const partner = v3(known.sp).pay.partner.transactions;
   const query = { params: { mchid } };
+  const parties = { sp_mchid: known.sp.mchid, sub_mchid: known.sub[0].mchid };
   return {
+    product: (name, more) => transactions[name].post({ appid, mchid, ...more }).then(({ data }) => data),
+    partner: (name, more) => partner[name].post({ ...parties, ...more }).then(({ data }) => data),
+    partnerQuery: (number) => partner.outTradeNo.$number$.get({ number, params: parties }).then(({ data }) => data),
+    partnerClose: (number) => partner.outTradeNo.$number$.close.post(parties, { number }).then(({ status }) => status),
+    combine: (name, more) => combineTransactions[name].post({ combine_appid: appid, combine_mchid: mchid, ...more }).then(({ data }) => data),
+    combineQuery: (number) => combineTransactions.outTradeNo.$number$.get({ number }).then(({ data }) => data),
+    combineClose: (number, sub_orders) => combineTransactions.outTradeNo.$number$.close
+      .post({ combine_appid: appid, sub_orders }, { number }).then(({ status }) => status),
     order: (more) => transactions.jsapi.post({ appid, mchid, ...more }).then(({ data }) => data.prepay_id),
     query: (number) => transactions.outTradeNo.$number$.get({ number, ...query }).then(({ data }) => data),
     queryId: (id) => transactions.id.$id$.get({ id, ...query }).then(({ data }) => data),
