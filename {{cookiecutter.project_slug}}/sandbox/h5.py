@@ -22,7 +22,8 @@ TOO_LATE = "支付请求已失效，请重新发起支付"
 INSIDE_WECHAT = "请在微信外打开订单，进行支付"
 PAGE = """<!doctype html><html lang="zh-CN"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>微信支付 · 沙箱</title>
-<link rel="icon" href="data:,"><link rel="stylesheet" href="/console.css"><script type="module" src="/h5.js"></script>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="/console.css">
+<script type="module" src="/h5.js"></script>
 <body class="h5">{body}</html>"""
 SHEET = """<main data-test="sandbox-h5" data-back="{back}"><p>sandbox 沙箱 · H5 中间页</p>
 <h2>{merchant}</h2><p>{description}</p><strong>¥{total}</strong>
