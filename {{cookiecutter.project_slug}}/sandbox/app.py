@@ -1,6 +1,8 @@
 """Every route of the sandbox: WeChat's own paths on one port, and /_sandbox/* beside them."""
 
+import importlib
 import itertools
+import pkgutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from . import (
     h5,
     login,
     orders,
+    protocols,
     refunds,
 )
 from .wire import Answer, Call, compact
@@ -91,6 +94,9 @@ def create_app(world: World | None = None) -> Sanic[Any, Any]:
     app.config.update(RESPONSE_TIMEOUT=90, GRACEFUL_SHUTDOWN_TIMEOUT=1, TOUCHUP=False)
     _add_wechat(app, world)
     _add_controls(app, world)
+    for module in pkgutil.iter_modules(protocols.__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{protocols.__name__}.{module.name}").attach(app, world)
     for path, (file, media) in FILES.items():
         app.add_route(partial(_file, file, media), path, name=file.replace(".", "_"))
     app.add_route(_health, "/healthz", name="health")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from .keys import Merchant
 from .sealing import holds
 from .till import OPTIONS, DeclinedError, find, take
 from .world import Purchase, World
@@ -52,11 +53,11 @@ def _check_invoke(world: World, form: Mapping[str, Any], purchase: Purchase | No
     """Check the signature, and that the app is the order's."""
     merchant = world.keys.merchant(purchase.mchid) if purchase else world.keys.merchants[0]
     assert merchant is not None
-    text, signature = signed_text(form), form.get("paySign") or form["sign"]
-    if not holds(merchant.signer.key.public_key(), signature, text.encode()):
-        raise DeclinedError(
-            f"支付验证签名失败: the merchant's key did not sign this text: {text!r}"
-        )
+    if purchase and purchase.check:
+        if problem := purchase.check(form):
+            raise DeclinedError(problem)
+    else:
+        _check_signature(merchant, form)
     package = form.get("package", "prepay_id=")
     if purchase is None or not package.startswith("prepay_id="):
         shown = form.get("package") or form.get("prepayId")
@@ -73,6 +74,16 @@ def _check_invoke(world: World, form: Mapping[str, Any], purchase: Purchase | No
         raise DeclinedError(f"partnerId is {form['partnerId']}, not {purchase.mchid}")
 
 
+def _check_signature(merchant: Merchant, form: Mapping[str, Any]) -> None:
+    if form.get("signType", "RSA") != "RSA":
+        raise DeclinedError(f"signType of APIv3 is RSA, not {form['signType']}")
+    text, signature = signed_text(form), form.get("paySign") or form["sign"]
+    if not holds(merchant.signer.key.public_key(), signature, text.encode()):
+        raise DeclinedError(
+            f"支付验证签名失败: the merchant's key did not sign this text: {text!r}"
+        )
+
+
 def _check_types(form: Mapping[str, Any]) -> None:
     names = APP if "prepayId" in form else BRIDGE
     for name in names:
@@ -85,8 +96,6 @@ def _check_types(form: Mapping[str, Any]) -> None:
         raise DeclinedError(f"unknown keys: {', '.join(sorted(unknown))}")
     if len(form["nonceStr"]) > 32 or len(form.get("package", "")) > 128:
         raise DeclinedError("parameter error: nonceStr is at most 32 characters, package 128")
-    if form.get("signType", "RSA") != "RSA":
-        raise DeclinedError(f"signType of APIv3 is RSA, not {form['signType']}")
     if form.get("packageValue", "Sign=WXPay") != "Sign=WXPay":
         raise DeclinedError(f"packageValue is Sign=WXPay, not {form['packageValue']}")
 

@@ -42,7 +42,7 @@ async def v3(
     except RefusalError as refusal:
         answer = refusal.answer()
     _sign(world, call, answer, fault)
-    return await _deliver(world, request, call, answer, fault)
+    return await deliver(world, request, call, answer, fault)
 
 
 async def sns(
@@ -60,7 +60,7 @@ async def sns(
         answer = Answer(None) if reset else login.login_answer(handler(world, call.query))
     except login.LoginError as error:
         answer = error.answer()
-    return await _deliver(world, request, call, answer, fault)
+    return await deliver(world, request, call, answer, fault)
 
 
 def read_call(request: Request, path: dict[str, str]) -> Call:
@@ -112,7 +112,7 @@ def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
         answer.headers |= signature_headers(signer, answer.body, fault or "good")[0]
 
 
-async def _deliver(
+async def deliver(
     world: World, request: Request, call: Call, answer: Answer, fault: str | None
 ) -> HTTPResponse:
     if fault:

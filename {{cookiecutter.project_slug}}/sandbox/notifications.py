@@ -43,12 +43,19 @@ SUMMARIES = {
 
 @dataclass
 class Notification:
-    """One notification: its id and body never change."""
+    """One notification: its id and body never change.
+
+    Other protocols than APIv3 `write` the body themselves, given the signature fault, and say
+    which answer `accepts` means received.
+    """
 
     about: "Purchase | Refund"
     url: str
     body: bytes
     received: bool = False
+    media: str = "application/json"
+    write: Callable[[str], bytes] | None = None
+    accepts: Callable[[int, bytes], bool] = lambda status, _: status in (200, 204)
 
 
 @dataclass(eq=False)
@@ -116,7 +123,7 @@ class Outbox:
             "resource": resource | {"original_type": kind},
         }
         made = Notification(about, url, compact(envelope))
-        self._dispatch(made, fault)
+        self.dispatch(made, fault)
         return made
 
     def at(self, moment: float, act: Callable[[], object]) -> None:
@@ -125,7 +132,7 @@ class Outbox:
 
     def repeat(self, notification: Notification) -> None:
         """Send the same notification again, by the fault menu of now."""
-        self._dispatch(notification, self._faults.for_notification())
+        self.dispatch(notification, self._faults.for_notification())
 
     def wake(self) -> None:
         """Look at the clock again."""
@@ -139,7 +146,8 @@ class Outbox:
         if self._http:
             await self._http.aclose()
 
-    def _dispatch(self, made: Notification, fault: NotificationFault) -> None:
+    def dispatch(self, made: Notification, fault: NotificationFault) -> None:
+        """Send a notification for the first time, as the fault menu says."""
         first = Sending(self._clock.now(), next(self._count), made, fault.signature)
         match fault.delivery:
             case "drop":
@@ -203,8 +211,12 @@ class Outbox:
 
     async def _post(self, sending: Sending) -> bool:
         made = sending.notification
-        headers, message = signature_headers(self._signer(), made.body, sending.signature)
-        headers |= {"Content-Type": "application/json", "Request-ID": request_id()}
+        headers, message = dict[str, str](), ""
+        if made.write:
+            made.body = made.write(sending.signature)
+        elif made.media == "application/json":
+            headers, message = signature_headers(self._signer(), made.body, sending.signature)
+        headers |= {"Content-Type": made.media, "Request-ID": request_id()}
         status, answered, body, problem = None, httpx.Headers(), b"", ""
         started = time.monotonic()
         try:
@@ -214,7 +226,7 @@ class Outbox:
             problem = f"{type(error).__name__} {error}".strip()
         if time.monotonic() - started > DEADLINE:
             problem = f"the answer took longer than {DEADLINE} s"
-        counted = not problem and status in (200, 204)
+        counted = not problem and status is not None and made.accepts(status, body)
         verdict = self._verdict(sending, counted, problem or f"answered {status}")
         self._write_log(made, headers, message, (status, answered, body), verdict)
         return counted

@@ -5,6 +5,7 @@ docs/merchant/apis/refund/refunds/create.html; accepted is not refunded.
 
 import re
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ MOST = 50
 SPACING = 60
 LONGEST = 365 * 24 * 3600
 TAKES = 3  # seconds until the money is back
+Tell = Callable[[World, Order, Refund], None]
 
 
 def create(world: World, call: Call) -> Answer:
@@ -27,14 +29,24 @@ def create(world: World, call: Call) -> Answer:
     body = read_body(call.body, fields.REFUND)
     _check_values(body)
     _check_sub_mchid(world, call.mchid, body.get("sub_mchid"), "body")
-    known = world.refunds.get((call.mchid, body["out_refund_no"]))
+    return json_answer(200, refund_object(*give_back(world, call.mchid, body), world.clock.now()))
+
+
+def give_back(
+    world: World, mchid: str, body: dict[str, Any], tell: Tell | None = None
+) -> tuple[Order, Refund]:
+    """Accept a refund by all limits, or find the one that this number already made.
+
+    `tell` announces its end, by default as APIv3 does. Raises RefusalError.
+    """
+    known = world.refunds.get((mchid, body["out_refund_no"]))
     if known is None:
-        order, paid = _paid(world, call.mchid, body)
+        order, paid = _paid(world, mchid, body)
         _check_limits(world, order, paid, body)
-        known = order, _accept(world, order, paid, body["out_refund_no"], body)
-    elif known[1].body != body:
+        return order, _accept(world, order, paid, body["out_refund_no"], body, tell or _notify)
+    if known[1].body != body:
         raise _invalid("商户退款单号重复，且与首次请求参数不一致")
-    return json_answer(200, refund_object(*known, world.clock.now()))
+    return known
 
 
 def query(world: World, call: Call) -> Answer:
@@ -57,7 +69,7 @@ def refund_in_platform(world: World, order: Order, fen: int) -> Refund:
     _check_left(world, order, paid, fen)
     number = f"5030{secrets.randbelow(10**24):024}"
     amount = {"refund": fen, "total": order.total, "currency": "CNY"}
-    return _accept(world, order, paid, number, {"amount": amount})
+    return _accept(world, order, paid, number, {"amount": amount}, _notify)
 
 
 def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
@@ -98,7 +110,7 @@ def _notify(world: World, order: Order, refund: Refund) -> None:
 
 
 def _accept(
-    world: World, order: Order, paid: Transaction, number: str, body: dict[str, Any]
+    world: World, order: Order, paid: Transaction, number: str, body: dict[str, Any], tell: Tell
 ) -> Refund:
     outcome = world.faults.take("refunds").upper()
     if outcome == "NOT_ENOUGH":
@@ -109,7 +121,7 @@ def _accept(
     refund = Refund(number, refund_id, paid.transaction_id, fen, now, now + TAKES, outcome, body)
     order.refunds.append(refund)
     world.refunds[order.mchid, number] = order, refund
-    world.outbox.at(refund.finished_at, partial(_notify, world, order, refund))
+    world.outbox.at(refund.finished_at, partial(tell, world, order, refund))
     return refund
 
 

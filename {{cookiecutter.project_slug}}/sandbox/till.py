@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from .clock import BEIJING
+from .notifications import Notification
 from .objects import combined_object, order_object
 from .world import Purchase, Transaction, World
 
@@ -101,7 +102,15 @@ def _take_money(world: World, purchase: Purchase, openid: str, coupon_fen: int) 
         order.transactions.append(paid)
         numbers.append(number)
     purchase.notified = False
-    first = purchase.orders[0]
+    made = (purchase.tell or _tell)(world, purchase)
+    for name in (purchase.number, *(order.out_trade_no for order in purchase.orders)):
+        world.notifications[name] = made
+    return numbers[0]
+
+
+def _tell(world: World, purchase: Purchase) -> Notification:
+    """Announce a payment as APIv3 does."""
+    now, first = world.clock.now(), purchase.orders[0]
     payload = (
         combined_object(purchase, now)
         if purchase.combined
@@ -109,7 +118,4 @@ def _take_money(world: World, purchase: Purchase, openid: str, coupon_fen: int) 
     )
     merchant, url = world.keys.merchant(purchase.mchid), str(purchase.body["notify_url"])
     assert merchant is not None
-    made = world.outbox.announce(purchase, merchant, url, "TRANSACTION.SUCCESS", payload)
-    for name in (purchase.number, *(order.out_trade_no for order in purchase.orders)):
-        world.notifications[name] = made
-    return numbers[0]
+    return world.outbox.announce(purchase, merchant, url, "TRANSACTION.SUCCESS", payload)

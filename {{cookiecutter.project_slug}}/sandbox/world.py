@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,8 @@ class Order:
 class Purchase:
     """What is paid at once: one order, or all the sub orders of a combined one 合单.
 
-    `mchid` asked for it, `appid` shows its cashier, `openid` must pay it ("" anybody).
+    `mchid` asked for it, `appid` shows its cashier, `openid` must pay it ("" anybody). Another
+    protocol than APIv3 says what is wrong with an invoke object (`check`) and how to `tell`.
     """
 
     mchid: str
@@ -112,6 +114,8 @@ class Purchase:
     typing: bool = False
     notified: bool = False
     code_url: str = ""
+    check: "Callable[[Mapping[str, Any]], str] | None" = None
+    tell: "Callable[[World, Purchase], Notification] | None" = None
 
     @property
     def total(self) -> int:

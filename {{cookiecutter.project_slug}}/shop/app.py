@@ -38,6 +38,7 @@ class Shop:
     clock: Clock
     work: Work
     http: httpx.AsyncClient
+    clients: list[httpx.AsyncClient]
     channels: dict[str, channels.Channel]
     ledger: Ledger
     truth: Truth
@@ -71,7 +72,8 @@ class Shop:
         """Finish what is under way, then close."""
         if left := await self.work.drain(seconds=DRAIN_SECONDS):
             log.warning("stopped with work under way", units=left)
-        await self.http.aclose()
+        for client in self.clients:
+            await client.aclose()
         await database.close()
 
 
@@ -86,7 +88,8 @@ def build(env: Env) -> Shop:
         timeout=httpx.Timeout(10, connect=5),
         event_hooks={"response": [clock.compare, *[clock.follow] * bool(found.sandbox_url)]},
     )
-    ways = channels.load(channels.Parts(env, found, http))
+    parts = channels.Parts(env, found, http, clients=[http])
+    ways = channels.load(parts)
     env.check()
     ledger = Ledger(clock)
     truth = Truth(ways, ledger, clock)
@@ -97,6 +100,7 @@ def build(env: Env) -> Shop:
         clock=clock,
         work=work,
         http=http,
+        clients=parts.clients,
         channels=ways,
         ledger=ledger,
         truth=truth,

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from shop.channels import demo_settings
 from shop.settings import ROOT, Env
 
 PATIENCE = 30  # seconds to wait for a process or a payment
@@ -143,6 +144,7 @@ def environment(shop: str, sandbox: str) -> dict[str, str]:
         "SHOP_APP_APPID": apps["APP"]["appid"],
         "SHOP_OTHER_MERCHANTS": json.dumps([_keys(one) for one in known["others"]]),
         "SHOP_DEV_CLIENT_IP": "203.0.113.10",
+        **demo_settings(known),
     }
     return {**os.environ, **{name: given.get(name, value) for name, value in values.items()}}
 

@@ -32,7 +32,8 @@ async def findings(env: Env) -> list[Finding]:
         for channel in shop.channels.values():
             found += await channel.examine()
     finally:
-        await shop.http.aclose()
+        for client in shop.clients:
+            await client.aclose()
     return found
 
 

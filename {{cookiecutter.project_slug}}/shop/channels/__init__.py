@@ -152,6 +152,8 @@ class Channel(Protocol):
     """
 
     name: str
+    rank: int
+    """The lowest that serves a scene is taken when the buyer names no channel."""
     books: str
     """Channels of the same books share their numbers, refund notifications and bill."""
     scenes: Mapping[str, str]
@@ -255,12 +257,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a channel is built from; `shared` is what several channels build once."""
+    """What a channel is built from.
+
+    `shared` is what several channels build once, `clients` what the shop closes in the end.
+    """
 
     env: Env
     settings: Settings
     http: httpx.AsyncClient
     shared: dict[str, Any] = field(default_factory=dict)
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
 
 
 def load(parts: Parts) -> dict[str, Channel]:
@@ -274,11 +280,23 @@ def load(parts: Parts) -> dict[str, Channel]:
     for name in wanted:
         if name not in present:
             parts.env.problem("SHOP_CHANNELS", f"there is no channel {name}", ",".join(present))
-    return {
-        name: importlib.import_module(f"shop.channels.{name}").build(parts)
+    built = [
+        importlib.import_module(f"shop.channels.{name}").build(parts)
         for name in present
         if name in wanted
-    }
+    ]
+    ways = [way for way in built if way is not None]  # what has no settings is not there
+    return {way.name: way for way in sorted(ways, key=lambda way: getattr(way, "rank", 0))}
+
+
+def demo_settings(known: Mapping[str, Any]) -> dict[str, str]:
+    """Collect what channels want from the sandbox's credentials in the demo."""
+    found: dict[str, str] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            channel = importlib.import_module(f"shop.channels.{module.name}")
+            found |= getattr(channel, "demo_settings", lambda _: {})(known)
+    return found
 
 
 def books(channels: Mapping[str, Channel]) -> dict[str, list[Channel]]:

@@ -62,6 +62,15 @@ def house_for(parts: Parts) -> House | None:
     return found
 
 
+def read_merchant(env: Env, sandbox: bool) -> str:
+    """Read SHOP_MCHID for a channel that needs it alone; "" when it is noted as a problem."""
+    text = env.get("SHOP_MCHID")
+    try:
+        return _mchid(sandbox)(text)
+    except ValueError:
+        return ""
+
+
 def _house(parts: Parts) -> House | None:
     env, sandbox = parts.env, bool(parts.settings.sandbox_url)
     mchid = _read(env, "SHOP_MCHID", _mchid(sandbox), "1900000001")
@@ -192,7 +201,7 @@ def _refused(error: errors.Refused) -> ChannelError:
     said = {"code": error.code, "request_id": error.request_id or ""}
     if isinstance(error, errors.RateLimited):
         return Busy(error.message, **said)
-    if error.is_code("ORDER_NOT_EXIST", "RESOURCE_NOT_EXISTS"):
+    if error.is_code("ORDER_NOT_EXIST", "RESOURCE_NOT_EXISTS", "REFUND_NOT_EXIST"):
         return NoSuchTrade(error.message, **said)
     if error.is_code("ORDER_PAID"):
         return AlreadyPaid(error.message, **said)

@@ -51,6 +51,12 @@ class Parties:
         return next(iter([*own, *self.apps.values()]), "")
 
 
+def own_apps(settings: Settings) -> dict[str, str]:
+    """Return scene -> appid for a channel that knows no service providers."""
+    apps = {kind: app.appid for kind, app in settings.apps.items()}
+    return Parties("", apps).scenes(settings.scenes)
+
+
 def read(env: Env, settings: Settings, mchid: str) -> Parties:
     """Read the service provider's settings; half a pair is a problem noted in `env`."""
     apps = {kind: app.appid for kind, app in settings.apps.items()}

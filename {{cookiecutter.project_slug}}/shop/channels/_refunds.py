@@ -66,14 +66,13 @@ class RefundVerbs:
     async def _bill_of(self, client: Client, date: datetime.date) -> AsyncIterator[ch.BillRow]:
         with tempfile.TemporaryDirectory(prefix="bill-") as folder:
             file = Path(folder, "bill.csv")
-            with _proved():
+            with proved():
                 ticket = await bills.apply_trade_bill(client, date=date)
                 if ticket is None:
                     return
                 await bills.download(client, ticket, file)
-            rows = bill_rows.rows(file)
-            while (row := _next(rows)) is not None:
-                yield bill_row(row)
+            for row in rows_of(file):
+                yield row
 
     def hint(self, kind: str, body: bytes) -> tuple[int, str, str] | None:
         """Recognise a v2 refund notification at the v3 address: it is not signed."""
@@ -83,7 +82,8 @@ class RefundVerbs:
 
 
 @contextmanager
-def _proved() -> Iterator[None]:
+def proved() -> Iterator[None]:
+    """Turn the errors of bills into the channel protocol's."""
     try:
         with translated():
             yield
@@ -93,9 +93,15 @@ def _proved() -> Iterator[None]:
         raise ch.BillBroken(str(error)) from error
 
 
-def _next(rows: Iterator[bill_rows.TradeRow]) -> bill_rows.TradeRow | None:
-    with _proved():
-        return next(rows, None)
+def rows_of(file: Path) -> Iterator[ch.BillRow]:
+    """Read a bill row by row; raise BillBroken at the line that is not one."""
+    rows = bill_rows.rows(file)
+    while True:
+        with proved():
+            row = next(rows, None)
+        if row is None:
+            return
+        yield bill_row(row)
 
 
 def bill_row(row: bill_rows.TradeRow) -> ch.BillRow:

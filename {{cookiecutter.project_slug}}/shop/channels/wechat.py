@@ -20,7 +20,7 @@ PATH = "/notify/wechat/payment"
 class WeChat(NotificationVerbs, RefundVerbs):
     """Translate between our Payment and WeChat's order; more verbs: _notices.py, _refunds.py."""
 
-    name = books = "wechat"
+    name, books, rank = "wechat", "wechat", 0
     close_after = 0
     notifications: Mapping[str, str] = {PATH: "payment", REFUND_PATH: "refund"}
 

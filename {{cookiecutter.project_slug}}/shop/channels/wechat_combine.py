@@ -21,7 +21,7 @@ DEVICE_ID = "shop0001"  # older pages want 7 to 16 characters, and always
 class WeChatCombine(NotificationVerbs, RefundVerbs):
     """Translate between the payments of an order and WeChat's sub orders 子单."""
 
-    name, books = "wechat_combine", "wechat"
+    name, books, rank = "wechat_combine", "wechat", 1
     close_after = 0
     widget_scenes: Sequence[str] = ()
     notifications: Mapping[str, str] = {PATH: "payment"}

@@ -83,7 +83,13 @@ async def test_every_route_of_the_contract_is_documented_and_nothing_else(stage:
 
 
 async def test_no_route_is_missing_in_the_document(stage: Stage) -> None:
-    paths = set((await document(stage))["paths"]) | {"/openapi.json", "/docs", "/", "/h5/{name}", "/qr.svg"}
+    paths = set((await document(stage))["paths"]) | {
+        "/openapi.json",
+        "/docs",
+        "/",
+        "/h5/{name}",
+        "/qr.svg",
+    }
     paths |= {"/{name}"}  # as Sanic writes the MP_verify file
     app = create_app(stage.shop, name="routes-of-the-shop")
     served = {re.sub(r"<(\w+):[^>]*>", r"{\1}", route.path) for route in app.router.routes}

@@ -1,0 +1,245 @@
+"""APIv2 on the same ledger: pays, closes late, refunds, recovers, and its bill agrees."""
+
+from typing import Any
+
+import pytest
+
+from sandbox.protocols import _v2_xml as xml
+from shop.models import Event, Order, Payment, Refund
+from tests.shop.conftest import BuyerClient, Diary, Stage
+from tests.shop.databases import EVERY_DATABASE
+from tests.shop.kit import calls, moves, outcomes, until
+from tests.shop.test_bill import compare, next_noon
+from tests.shop.test_money_refunds import give_back
+
+PATH, REFUND_PATH = "/notify/wechat/v2/payment", "/notify/wechat/v2/refund"
+
+
+@pytest.fixture(params=["MD5", "HMAC-SHA256"])
+def sign_type(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def more_settings(sign_type: str) -> Any:
+    return lambda known: {
+        "SHOP_APIV2_KEY": known["apiv2_key"],
+        "SHOP_APIV2_SIGN_TYPE": sign_type,
+    }
+
+
+async def begun(
+    stage: Stage, scene: str = "miniprogram"
+) -> tuple[BuyerClient, dict[str, Any], dict[str, Any]]:
+    """Bring a buyer to the cashier of APIv2."""
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    path = f"/api/orders/{order['order_no']}/payments"
+    answer = await buyer.post(path, {"scene": scene, "channel": "wechat_v2"})
+    assert answer.status_code == 201, answer.text
+    return buyer, order, answer.json()
+
+
+async def paid(stage: Stage, buyer: BuyerClient, order_no: str) -> None:
+    async def is_paid() -> bool:
+        return await buyer.state(order_no) == "PAID"
+
+    await until(is_paid)
+
+
+async def said(stage: Stage, sign_type: str, **changes: str) -> bytes:
+    """Write a notification of the paid payment, signed."""
+    payment = await Payment.get()
+    fields = {
+        "return_code": "SUCCESS",
+        "result_code": "SUCCESS",
+        "appid": payment.parties["appid"],
+        "mch_id": payment.parties["mch_id"],
+        "out_trade_no": payment.out_trade_no,
+        "transaction_id": f"42{payment.out_trade_no[1:]}",
+        "total_fee": str(payment.total_fen),
+        "time_end": "20260102030405",
+        "nonce_str": "n",
+    } | changes
+    key = stage.known["apiv2_key"]
+    return xml.build({**fields, "sign": xml.sign(fields, key, sign_type)})
+
+
+@EVERY_DATABASE
+@pytest.mark.parametrize("scene", ["miniprogram", "native", "h5"])
+async def test_it_pays_end_to_end(stage: Stage, scene: str) -> None:
+    buyer, order, started = await begun(stage, scene)
+    control = {"native": "scan", "h5": "h5"}.get(scene, "pay")
+    form = started.get("invoke") or {k: v for k, v in started.items() if k.endswith("url")}
+    assert (await stage.control(control, **form))["err_msg"].endswith("ok")
+    await paid(stage, buyer, order["order_no"])
+    assert await outcomes() == [("APPLIED", "")]
+    notified = await calls(stage, PATH)
+    assert [one["status"] for one in notified] == [200]
+    assert "SUCCESS" in notified[0]["response_body"]
+    assert await Event.filter(kind="on_paid").count() == 1
+
+
+async def test_without_a_channel_the_buyer_pays_by_v3(stage: Stage) -> None:
+    buyer = await stage.buyer()
+    await buyer.start((await buyer.order())["order_no"])
+    assert (await Payment.get()).channel == "wechat"
+
+
+async def test_v2_closes_v3_and_the_other_way_round(stage: Stage) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    first = (await buyer.start(order["order_no"])).json()
+    path = f"/api/orders/{order['order_no']}/payments"
+    second = await buyer.post(path, {"scene": "miniprogram", "channel": "wechat_v2"})
+    assert second.status_code == 201
+    assert (await stage.truth(first["out_trade_no"]))["trade_state"] == "CLOSED"
+
+
+async def test_it_is_not_closed_before_five_minutes_but_then(stage: Stage) -> None:
+    buyer, order, started = await begun(stage)
+    again = await buyer.start(order["order_no"])  # by v3
+    assert (again.status_code, again.json()["code"]) == (409, "PAYMENT_IN_PROGRESS")
+    answer = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "CLOSING")
+    assert await calls(stage, "/closeorder") == []
+    for _ in range(12):
+        await stage.advance(30)
+        await stage.shop.sweep.once()
+    assert (await Order.get()).state == "CLOSED"
+    assert (await stage.truth(started["out_trade_no"]))["trade_state"] == "CLOSED"
+    assert await moves(started["out_trade_no"]) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+
+
+async def test_a_lost_notification_is_found_by_the_sweep(stage: Stage) -> None:
+    buyer, order, started = await begun(stage)
+    await stage.control("faults", notifications="drop")
+    await buyer.pay(started["invoke"])
+    await stage.advance(6)
+    await stage.shop.sweep.once()
+    assert await buyer.state(order["order_no"]) == "PAID"
+
+
+@pytest.mark.parametrize("fault", ["500", "reset_before", "reset_after", "wrong_key"])
+async def test_a_prepay_of_unknown_outcome_is_repeated_word_for_word(
+    stage: Stage, fault: str
+) -> None:
+    await stage.control("faults", answers={"prepay": fault}, times=1)
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    path = f"/api/orders/{order['order_no']}/payments"
+    wish = {"scene": "miniprogram", "channel": "wechat_v2"}
+    assert (await buyer.post(path, wish)).status_code == 503
+    started = (await buyer.post(path, wish)).json()
+    bodies = [xml.parse(e["request_body"].encode()) for e in await calls(stage, "/unifiedorder")]
+    fresh = ("nonce_str", "sign")
+    assert len({str({k: v for k, v in b.items() if k not in fresh}) for b in bodies}) == 1
+    assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"total_fee": "9899"},
+        {"mch_id": "9000000000"},
+        {"appid": "wx9000000000000000"},
+        {"fee_type": "USD"},
+        {"result_code": "FAIL"},
+        {"transaction_id": "", "total_fee": "", "result_code": "FAIL"},
+    ],
+)
+async def test_what_does_not_fit_is_recorded_answered_and_changes_nothing(
+    stage: Stage, sign_type: str, diary: Diary, changes: dict[str, str]
+) -> None:
+    await begun(stage)
+    body = await said(stage, sign_type, **changes)
+    answer = await stage.http.post(PATH, content=body)
+    assert (answer.status_code, xml.parse(answer.content)["return_code"]) == (200, "SUCCESS")
+    assert (await Payment.get()).state == "OPEN"
+    assert [outcome for outcome, _ in await outcomes()] == ["REFUSED"]
+    assert "trade refused" in diary.alarms
+
+
+@pytest.mark.parametrize("kind", ["other type", "other key", "no sign", "bomb", "twice", "json"])
+async def test_a_notification_that_is_not_proved_is_not_stored(
+    stage: Stage, sign_type: str, kind: str
+) -> None:
+    await begun(stage)
+    good = await said(stage, sign_type)
+    other = "MD5" if sign_type == "HMAC-SHA256" else "HMAC-SHA256"
+    body = {
+        "other type": await said(stage, other),
+        "other key": good.replace(b"<sign>", b"<sign>0"),
+        "no sign": good.replace(b"sign>", b"sig>"),
+        "bomb": b'<!DOCTYPE x [<!ENTITY a "a">]>' + good,
+        "twice": good.replace(b"<xml>", b"<xml><total_fee>1</total_fee>"),
+        "json": b'{"return_code":"SUCCESS"}',
+    }[kind]
+    answer = await stage.http.post(PATH, content=body)
+    assert (answer.status_code, xml.parse(answer.content)["return_code"]) == (401, "FAIL")
+    assert await outcomes() == []
+    assert (await stage.http.post(PATH, content=good)).status_code == 200
+    assert (await Payment.get()).state == "PAID"
+
+
+@EVERY_DATABASE
+async def test_a_refund_goes_back_and_the_bill_agrees(stage: Stage) -> None:
+    buyer, order, started = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    answer = await give_back(stage, order["order_no"], 100)
+    assert answer.status_code == 202, answer.text
+    await stage.advance(4)
+
+    async def told() -> bool:
+        return bool(await calls(stage, REFUND_PATH))
+
+    await until(told)
+    assert (await calls(stage, REFUND_PATH))[0]["status"] == 200
+    assert (await Refund.get()).state == "PROCESSING"  # unsigned: only a reason to ask
+    await stage.advance(61)
+    await stage.shop.sweep.once()
+    assert (await Refund.get()).state == "SUCCESS"
+    assert (await Order.get()).refunded_fen == 100
+    day = await next_noon(stage)
+    assert (await compare(stage, day))[0] == []
+
+
+async def test_a_refund_notification_that_the_key_does_not_open_is_refused(stage: Stage) -> None:
+    body = xml.build({"return_code": "SUCCESS", "req_info": xml.seal("x" * 32, b"<root></root>")})
+    answer = await stage.http.post(REFUND_PATH, content=body)
+    assert xml.parse(answer.content)["return_code"] == "FAIL"
+
+
+class TestAlone:
+    @pytest.fixture
+    def more_settings(self, sign_type: str) -> Any:
+        return lambda known: {
+            "SHOP_APIV2_KEY": known["apiv2_key"],
+            "SHOP_APIV2_SIGN_TYPE": sign_type,
+            "SHOP_CHANNELS": "wechat_v2",
+        }
+
+    async def test_it_fetches_its_own_bill(self, stage: Stage) -> None:
+        buyer, order, started = await begun(stage)
+        await buyer.pay(started["invoke"])
+        await paid(stage, buyer, order["order_no"])
+        day = await next_noon(stage)
+        assert (await compare(stage, day))[0] == []
+        assert len(await calls(stage, "/downloadbill")) == 1
+
+
+async def test_settings_that_are_wrong_are_named(stage: Stage) -> None:
+    from shop.app import build
+    from shop.settings import Env, SettingsError
+    from tests.shop.conftest import settings
+
+    whole = settings(stage.known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
+    for changes, name in (
+        ({"SHOP_APIV2_KEY": "short"}, "SHOP_APIV2_KEY"),
+        ({"SHOP_CHANNELS": "wechat_v2"}, "SHOP_APIV2_KEY"),
+        ({"SHOP_APIV2_KEY": "a" * 32, "SHOP_APIV2_SIGN_TYPE": "RSA"}, "SHOP_APIV2_SIGN_TYPE"),
+    ):
+        with pytest.raises(SettingsError, match=name):
+            build(Env({**whole, **changes}))
+    assert "wechat_v2" not in build(Env(whole)).channels

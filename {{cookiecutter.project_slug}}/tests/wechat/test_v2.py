@@ -1,0 +1,282 @@
+"""APIv2: published signatures, XML that cannot hurt, and answers that are believed or not."""
+
+import base64
+import gzip
+import hashlib
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wechat import v2, v2_refunds, v2_sign, v2_xml
+from wechat.errors import (
+    BillNotReady,
+    DecryptFailed,
+    KeyMaterialError,
+    MalformedAnswer,
+    OutcomeUnknown,
+    Refused,
+    SignatureInvalid,
+    Truncated,
+)
+from wechat.v2 import ClientV2
+
+VECTORS = {
+    vector["id"]: vector
+    for vector in json.loads(Path(__file__).with_name("v2_vectors.json").read_text("utf-8"))[
+        "vectors"
+    ]
+}
+KEY = "192006250b4c09247ec02edce69f6a2d"
+PAID = {
+    "return_code": "SUCCESS",
+    "result_code": "SUCCESS",
+    "appid": "wxd930ea5d5a258f4f",
+    "mch_id": "10000100",
+    "out_trade_no": "S2026112100000001",
+    "trade_state": "SUCCESS",
+    "transaction_id": "4200000000202611210000000001",
+    "trade_type": "JSAPI",
+    "total_fee": "100",
+    "time_end": "20261121123456",
+    "openid": "oBuyer",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "sign_type"), [("v2-sign-md5", "MD5"), ("v2-sign-hmac-sha256", "HMAC-SHA256")]
+)
+def test_the_published_signs_come_out(name: str, sign_type: str) -> None:
+    vector = VECTORS[name]
+    fields, key = {**vector["params"], "empty": "", "sign": "x"}, vector["apiv2_key"]
+    assert v2_sign.text_to_sign(fields, key) == f"{vector['string_a']}&key={key}"
+    assert v2_sign.sign(fields, key, sign_type) == vector["signature"]
+
+
+def test_the_published_key_of_refund_notifications_comes_out() -> None:
+    vector = VECTORS["js-md5-of-apiv2-key"]
+    digest = hashlib.md5(vector["input"].encode(), usedforsecurity=False).hexdigest()
+    assert digest == vector["md5"]
+    ecb = VECTORS["php-aes-256-ecb-pkcs7"]
+    assert seal(ecb["key"].encode(), ecb["plaintext"].encode()) == ecb["ciphertext"]
+
+
+def seal(secret: bytes, plain: bytes) -> str:
+    padder, cipher = PKCS7(128).padder(), Cipher(algorithms.AES(secret), modes.ECB()).encryptor()
+    padded = padder.update(plain) + padder.finalize()
+    return base64.b64encode(cipher.update(padded) + cipher.finalize()).decode()
+
+
+@given(st.dictionaries(st.sampled_from(["a", "B", "c_1"]), st.text("a<>&]'\"茶 \n", max_size=9)))
+def test_what_is_written_is_read_again(fields: dict[str, str]) -> None:
+    assert v2_xml.parse(v2_xml.build(fields)) == fields
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><xml><a>&b;</a></xml>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<xml>",
+        b"<xml><a>1</a><a>2</a></xml>",
+        b"<xml><a><b>1</b></a></xml>",
+        b"<xml><a x='1'>1</a></xml>",
+        b"<xml>text</xml>",
+        b"<root><a>1</a></root>",
+        b"<xml><a>&unknown;</a></xml>",
+        b"<?xml version='1.0'?><?php evil?><xml><a>1</a></xml>",
+        BOMB.encode(),
+        b'<!DOCTYPE x SYSTEM "http://127.0.0.1/x"><xml><a>1</a></xml>',
+        b'<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><xml><a>&f;</a></xml>',
+        b"<xml><a>\xff\xfe</a></xml>",
+        b"<xml><a>" + b"a" * 300_000 + b"</a></xml>",
+        b"<xml>" + b"<a>" * 100_000,
+    ],
+)
+def test_xml_that_apiv2_never_sends_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedAnswer):
+        v2_xml.parse(body)
+
+
+def client(answer: Any, sign_type: str = "MD5") -> ClientV2:
+    """Build a client whose WeChat answers with these fields, signed with the right key."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        asked.append(v2_xml.parse(request.content))
+        said = answer(asked[-1]) if callable(answer) else answer
+        if isinstance(said, dict):
+            said = v2_xml.build({**said, "sign": v2_sign.sign(said, KEY, sign_type)})
+        return said if isinstance(said, httpx.Response) else httpx.Response(200, content=said)
+
+    asked: list[dict[str, str]] = []
+    http = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    made = ClientV2(http, http, "10000100", KEY, sign_type)
+    object.__setattr__(made, "asked", asked)
+    return made
+
+
+@pytest.mark.parametrize("sign_type", v2_sign.SIGN_TYPES)
+async def test_a_query_is_signed_and_its_answer_proved(sign_type: str) -> None:
+    wechat = client(PAID, sign_type)
+    found = await v2.query(wechat, "wxd930ea5d5a258f4f", PAID["out_trade_no"])
+    assert (found.trade_state, found.total_fen, found.currency) == ("SUCCESS", 100, "CNY")
+    assert found.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
+    [asked] = wechat.asked  # type: ignore[attr-defined]
+    v2_sign.check(asked, KEY, sign_type)
+    assert asked["sign_type"] == sign_type
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"<html>",
+        httpx.Response(502),
+        httpx.Response(302, headers={"location": "https://example.com"}),
+        v2_xml.build({**PAID, "sign": "0" * 32}),
+        v2_xml.build(PAID),
+        {"return_code": "SUCCESS", "result_code": "FAIL", "err_code": "SYSTEMERROR"},
+        {"return_code": "SUCCESS", "result_code": "FAIL", "err_code": "BIZERR_NEED_RETRY"},
+    ],
+)
+async def test_an_answer_that_is_not_proved_is_unknown(answer: Any) -> None:
+    with pytest.raises(OutcomeUnknown):
+        await v2.query(client(answer), "wx", PAID["out_trade_no"])
+
+
+async def test_a_refusal_carries_its_code() -> None:
+    refused = {"return_code": "SUCCESS", "result_code": "FAIL", "err_code": "ORDERNOTEXIST"}
+    with pytest.raises(Refused) as caught:
+        await v2.query(client(refused), "wx", PAID["out_trade_no"])
+    assert caught.value.is_code("ORDER_NOT_EXIST")
+    transport = v2_xml.build({"return_code": "FAIL", "return_msg": "签名错误"})
+    with pytest.raises(Refused, match="签名错误"):
+        await v2.close(client(transport), "wx", PAID["out_trade_no"])
+
+
+async def test_an_answer_about_another_number_is_refused() -> None:
+    with pytest.raises(MalformedAnswer):
+        await v2.query(client(PAID), "wx", "S9999999")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"appid": ""}, "appid"),
+        ({"total_fee": "1.5"}, "total_fee"),
+        ({"total_fee": "１"}, "total_fee"),
+        ({"total_fee": ""}, "trade_state"),
+        ({"time_end": "now"}, "time"),
+    ],
+)
+async def test_strange_fields_are_named(changes: dict[str, str], field: str) -> None:
+    with pytest.raises(MalformedAnswer) as caught:
+        await v2.query(client({**PAID, **changes}), "wx", PAID["out_trade_no"])
+    assert caught.value.field == field
+
+
+def signed(fields: dict[str, str], sign_type: str = "MD5", key: str = KEY) -> bytes:
+    return v2_xml.build({**fields, "sign": v2_sign.sign(fields, key, sign_type)})
+
+
+def test_a_notification_needs_the_orders_own_sign_type() -> None:
+    wechat = client(PAID, "HMAC-SHA256")
+    said = {name: value for name, value in PAID.items() if name != "trade_state"}
+    paid = v2.read_payment(wechat, signed(said, "HMAC-SHA256"))
+    assert (paid.trade_state, paid.total_fen) == ("SUCCESS", 100)
+    for body in (
+        signed(said, "MD5"),
+        signed({**said, "sign_type": "MD5"}, "HMAC-SHA256"),
+        signed(said, "HMAC-SHA256", "f" * 32),
+        v2_xml.build(said),
+    ):
+        with pytest.raises(SignatureInvalid):
+            v2.read_payment(wechat, body)
+    failed = v2.read_payment(wechat, signed({**said, "result_code": "FAIL"}, "HMAC-SHA256"))
+    assert failed.trade_state == "FAIL"
+
+
+REFUND = {
+    "return_code": "SUCCESS",
+    "result_code": "SUCCESS",
+    "out_trade_no": "S2026112100000001",
+    "transaction_id": "42",
+    "total_fee": "100",
+    "refund_count": "2",
+    "out_refund_no_0": "R0",
+    "refund_id_0": "50",
+    "refund_fee_0": "10",
+    "refund_status_0": "PROCESSING",
+    "out_refund_no_1": "R1",
+    "refund_id_1": "51",
+    "refund_fee_1": "40",
+    "refund_status_1": "SUCCESS",
+    "refund_success_time_1": "2026-11-21 12:34:56",
+}
+
+
+async def test_a_refund_is_found_among_others_by_its_own_number() -> None:
+    found = await v2_refunds.query(client(REFUND), "wx", "R1")
+    assert (found.refund_id, found.refund_fen, found.status) == ("51", 40, "SUCCESS")
+    assert found.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
+    with pytest.raises(MalformedAnswer):
+        await v2_refunds.query(client(REFUND), "wx", "R9")
+
+
+def test_a_refund_notification_opens_with_the_key_alone() -> None:
+    inner = {
+        "out_refund_no": "R1",
+        "refund_id": "51",
+        "out_trade_no": "S1",
+        "transaction_id": "42",
+        "refund_fee": "40",
+        "total_fee": "100",
+        "refund_status": "SUCCESS",
+    }
+    plain = v2_xml.build(inner).replace(b"xml>", b"root>")
+    secret = hashlib.md5(KEY.encode(), usedforsecurity=False).hexdigest().encode()
+    body = v2_xml.build({"return_code": "SUCCESS", "req_info": seal(secret, plain)})
+    assert v2_refunds.open_refund(KEY, body).out_refund_no == "R1"
+    for key, wrong in (("f" * 32, body), (KEY, body.replace(b"req_info", b"other"))):
+        with pytest.raises((DecryptFailed, MalformedAnswer)):
+            v2_refunds.open_refund(key, wrong)
+
+
+async def test_a_bill_is_unpacked_or_missing_or_broken() -> None:
+    day, packed = date(2026, 11, 20), gzip.compress(b"bill")
+
+    async def fetch(answer: Any) -> bytes | None:
+        return await v2_refunds.download_bill(client(answer), "wx", day)
+
+    assert await fetch(packed) == b"bill"
+    empty = v2_xml.build({"return_code": "FAIL", "return_msg": "No Bill Exist"})
+    assert await fetch(empty) is None
+    with pytest.raises(BillNotReady):
+        await fetch(v2_xml.build({"return_code": "FAIL", "return_msg": "Bill Creating"}))
+    with pytest.raises(Refused):
+        await fetch(v2_xml.build({"return_code": "FAIL", "return_msg": "invalid bill_date"}))
+    with pytest.raises(Truncated):
+        await fetch(packed[:-5])
+
+
+def test_pay_sign_signs_the_sign_type() -> None:
+    form = v2.invoke(client({}, "HMAC-SHA256"), "wx1", "wx2", timestamp=1)
+    assert form["signType"] == "HMAC-SHA256"
+    unsigned = {name: value for name, value in form.items() if name != "paySign"}
+    assert form["paySign"] == v2_sign.sign(unsigned, KEY, "HMAC-SHA256")
+
+
+@pytest.mark.parametrize("text", ["", "x" * 31, "密" * 32, "-" * 32])
+def test_a_wrong_key_is_named(text: str) -> None:
+    with pytest.raises(KeyMaterialError):
+        v2_sign.apiv2_key(text)
+    assert KEY not in repr(client({}))
