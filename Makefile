@@ -10,8 +10,8 @@ STYLE := --no-cache --config '$(SHOP)/pyproject.toml' hooks tests
 
 demo: .venv/.run
 	@cd build/my-shop && exec ../../$(PY) -m shop demo $(ARGS)
-test: .venv/.dev
-	cd build/my-shop && ../../$(PY) -m pytest -n auto $(ARGS)
+test: .venv/.dev build/.all
+	cd build/all && ../../$(PY) -m pytest -n auto $(ARGS)
 	$(PY) -m pytest tests -n auto $(ARGS)
 check: .venv/.dev
 	$(PY) -m ruff check --no-cache '$(SHOP)' && $(PY) -m ruff check $(STYLE)
@@ -26,6 +26,8 @@ check: .venv/.dev
 build/.baked: $(shell find cookiecutter.json hooks '$(SHOP)' ! -path '*_cache*' ! -path '*__pycache__*') | .venv/.bake
 	@mkdir -p build; [ ! -d build/my-shop ] || { rm -rf build/before && mv build/my-shop build/before; }
 	@$(PY) -m cookiecutter . --no-input --default-config -o build >/dev/null && touch $@
+build/.all: build/.baked
+	@rm -rf build/all; $(PY) -m cookiecutter . --no-input --default-config -o build project_slug=all channels=all >/dev/null && touch $@
 .venv/.run: $(SHOP)/pyproject.toml | build/.baked
 	@$(PIP) -e build/my-shop && touch $@
 .venv/.dev: $(SHOP)/pyproject.toml tests/requirements.txt | build/.baked

@@ -1,4 +1,4 @@
-"""Remove the pages nobody chose and the template's caches, then print the next steps.
+"""Remove what nobody chose and the template's caches, then print the next steps.
 
 Cookiecutter runs this inside the new project. Only literal paths and caches are ever removed;
 pre_gen_project.py has made sure that the bake itself brought them.
@@ -17,15 +17,41 @@ ANSWERS: dict[str, Any] = json.loads(
 {{ cookiecutter | tojson }}
 """
 )
-UNCHOSEN = {
-    "both": [],
-    "miniprogram": ["pages/h5", "tests/pages/test_h5.py", "tests/pages/h5.test.js"],
-    "h5": [
-        "pages/miniprogram",
-        "tests/pages/test_miniprogram.py",
-        "tests/pages/miniprogram.test.js",
-    ],
-    "none": ["pages", "tests/pages"],
+UNCHOSEN: dict[str, dict[str, list[str]]] = {
+    "frontends": {
+        "both": [],
+        "miniprogram": [
+            "pages/h5",
+            "tests/pages/test_h5.py",
+            "tests/pages/h5.test.js",
+            "tests/pages/h5_stage.js",
+        ],
+        "h5": [
+            "pages/miniprogram",
+            "tests/pages/test_miniprogram.py",
+            "tests/pages/miniprogram.test.js",
+            "tests/pages/miniprogram_stage.js",
+        ],
+        "none": ["pages", "tests/pages"],
+    },
+    "channels": {
+        "wechat": [
+            "wechat/v2.py",
+            "wechat/v2_refunds.py",
+            "wechat/v2_sign.py",
+            "wechat/v2_xml.py",
+            "shop/channels/wechat_v2.py",
+            "sandbox/protocols/v2.py",
+            "sandbox/protocols/_v2_notify.py",
+            "sandbox/protocols/_v2_wire.py",
+            "sandbox/protocols/_v2_xml.py",
+            "tests/wechat/test_v2.py",
+            "tests/wechat/v2_vectors.json",
+            "tests/shop/test_wechat_v2.py",
+            "docs/wechat_v2.md",
+        ],
+        "all": [],
+    },
 }
 CACHES = ("__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
 THEIRS = (".git", ".venv", "venv", "var", "node_modules")
@@ -69,8 +95,9 @@ What you sell: shop/catalogue.py. What happens then: shop/on_paid.py. The rest: 
 def main() -> None:
     """Leave what was chosen."""
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    for name in UNCHOSEN[ANSWERS["frontends"]]:
-        remove(Path(name))
+    for question, choices in UNCHOSEN.items():
+        for name in choices[ANSWERS[question]]:
+            remove(Path(name))
     remove_caches(Path())
     sys.stdout.write(next_steps(ANSWERS["project_name"], Path.cwd()))
 

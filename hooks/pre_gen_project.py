@@ -20,15 +20,41 @@ ANSWERS: dict[str, Any] = json.loads(
 {{ cookiecutter | tojson }}
 """
 )
-UNCHOSEN = {
-    "both": [],
-    "miniprogram": ["pages/h5", "tests/pages/test_h5.py", "tests/pages/h5.test.js"],
-    "h5": [
-        "pages/miniprogram",
-        "tests/pages/test_miniprogram.py",
-        "tests/pages/miniprogram.test.js",
-    ],
-    "none": ["pages", "tests/pages"],
+UNCHOSEN: dict[str, dict[str, list[str]]] = {
+    "frontends": {
+        "both": [],
+        "miniprogram": [
+            "pages/h5",
+            "tests/pages/test_h5.py",
+            "tests/pages/h5.test.js",
+            "tests/pages/h5_stage.js",
+        ],
+        "h5": [
+            "pages/miniprogram",
+            "tests/pages/test_miniprogram.py",
+            "tests/pages/miniprogram.test.js",
+            "tests/pages/miniprogram_stage.js",
+        ],
+        "none": ["pages", "tests/pages"],
+    },
+    "channels": {
+        "wechat": [
+            "wechat/v2.py",
+            "wechat/v2_refunds.py",
+            "wechat/v2_sign.py",
+            "wechat/v2_xml.py",
+            "shop/channels/wechat_v2.py",
+            "sandbox/protocols/v2.py",
+            "sandbox/protocols/_v2_notify.py",
+            "sandbox/protocols/_v2_wire.py",
+            "sandbox/protocols/_v2_xml.py",
+            "tests/wechat/test_v2.py",
+            "tests/wechat/v2_vectors.json",
+            "tests/shop/test_wechat_v2.py",
+            "docs/wechat_v2.md",
+        ],
+        "all": [],
+    },
 }
 PRIVATE = (
     *(".env", ".env.*", ".venv", "venv", "var", "certs", "tls"),
@@ -54,8 +80,8 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def check_answers(name: str, slug: str, frontends: str) -> None:
-    """Refuse a name nobody can print, a folder name that needs quoting, unknown frontends."""
+def check_answers(name: str, slug: str) -> None:
+    """Refuse a name nobody can print, a folder name that needs quoting, an unknown choice."""
     unprintable = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
     if not name.strip() or len(name) > 80 or unprintable:
         refuse(
@@ -69,12 +95,13 @@ def check_answers(name: str, slug: str, frontends: str) -> None:
             "文件夹名只用小写字母、数字和连字符，最多 60 个，例如 my-shop",
             "The folder name has lower-case letters, digits and single hyphens, such as: my-shop",
         )
-    if frontends not in UNCHOSEN:
-        refuse(
-            f"frontends: {frontends[:80]!r}",
-            f"请选其一：{', '.join(UNCHOSEN)}",
-            f"Choose one of: {', '.join(UNCHOSEN)}",
-        )
+    for question, choices in UNCHOSEN.items():
+        if (answer := str(ANSWERS[question])) not in choices:
+            refuse(
+                f"{question}: {answer[:80]!r}",
+                f"请选其一：{', '.join(choices)}",
+                f"Choose one of: {', '.join(choices)}",
+            )
 
 
 def template_folder(repo_dir: str) -> Path:
@@ -133,15 +160,16 @@ def untouched(original: Path, target: Path) -> bool:
     return bool(re.fullmatch(pattern, after.decode(errors="replace").strip()))
 
 
-def check_shop(template: Path, shop: Path, unchosen: list[str]) -> None:
+def check_shop(template: Path, shop: Path) -> None:
     """Refuse to remove a path that the shop has, and to overwrite a file that somebody changed."""
-    losing = [name for name in unchosen if (shop / name).exists()]
-    if losing:
-        refuse(
-            f"frontends: {some(losing)}",
-            "这个项目已有这些文件夹，此选择会删除它们。请换一个答案，或自己先移走",
-            "This shop has these folders and the answer would remove them: answer otherwise",
-        )
+    for question, choices in UNCHOSEN.items():
+        losing = [name for name in choices[ANSWERS[question]] if (shop / name).exists()]
+        if losing:
+            refuse(
+                f"{question}: {some(losing)}",
+                "这个项目已有这些文件夹，此选择会删除它们。请换一个答案，或自己先移走",
+                "This shop has these folders and the answer would remove them: answer otherwise",
+            )
     names = [(here / name).as_posix() for here, _, files in walk(template) for name in files]
     changed = [
         name
@@ -159,13 +187,10 @@ def check_shop(template: Path, shop: Path, unchosen: list[str]) -> None:
 def main() -> None:
     """Check everything in the order in which a person can mend it."""
     sys.stderr.reconfigure(errors="replace")  # type: ignore[union-attr]
-    name, slug, frontends = (
-        str(ANSWERS[key]) for key in ("project_name", "project_slug", "frontends")
-    )
-    check_answers(name, slug, frontends)
+    check_answers(str(ANSWERS["project_name"]), str(ANSWERS["project_slug"]))
     template = template_folder(ANSWERS["_repo_dir"])
     check_template(template)
-    check_shop(template, Path.cwd(), UNCHOSEN[frontends])
+    check_shop(template, Path.cwd())
 
 
 if __name__ == "__main__":

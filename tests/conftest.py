@@ -14,6 +14,7 @@ pytest_plugins = ("running", "walking")
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ROOT / "{{cookiecutter.project_slug}}"
 FRONTENDS = ("both", "miniprogram", "h5", "none")
+COMBINATIONS = (*FRONTENDS, *(f"{frontends} all" for frontends in FRONTENDS))
 LOCAL = (".git", ".venv", "build", "var", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
 
 Bake = Callable[..., Path]
@@ -75,7 +76,11 @@ def bake(source: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def shops(bake: Bake) -> dict[str, Path]:
     """Every combination of answers, baked once. Read only."""
-    return {frontends: bake(frontends=frontends) for frontends in FRONTENDS}
+    found = {}
+    for combination in COMBINATIONS:
+        frontends, _, channels = combination.partition(" ")
+        found[combination] = bake(frontends=frontends, channels=channels or "wechat")
+    return found
 
 
 @pytest.fixture

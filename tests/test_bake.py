@@ -10,11 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from conftest import FRONTENDS, PROJECT, ROOT, Bake, Run, files
+from conftest import COMBINATIONS, FRONTENDS, PROJECT, ROOT, Bake, Run, files
 from cookiecutter.exceptions import FailedHookException
 
 RENDERED = ("README.md", "README.zh-CN.md", ".env.example", "compose.yaml")
 COPIED = json.loads((ROOT / "cookiecutter.json").read_text())["_copy_without_render"]
+TRACES = r"wechat_v2|SHOP_APIV2|unified_?order|huifu|汇付|斗拱"
 CACHES = ("*__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
 HOSTILE = [
     "小店 Shop",
@@ -38,13 +39,22 @@ def originals(source: Path) -> dict[str, bytes]:
     return files(source / PROJECT.name)
 
 
-def test_both_frontends_bring_every_file_of_the_template(
+def test_both_frontends_and_all_channels_bring_every_file_of_the_template(
     shops: dict[str, Path], originals: dict[str, bytes]
 ) -> None:
-    assert list(files(shops["both"])) == list(originals)
+    assert list(files(shops["both all"])) == list(originals)
 
 
 @pytest.mark.parametrize("frontends", FRONTENDS)
+def test_a_channel_that_nobody_chose_leaves_no_trace(
+    shops: dict[str, Path], frontends: str
+) -> None:
+    for name, content in files(shops[frontends]).items():
+        text = name + (content.decode() if not name.endswith((".png", ".ico")) else "")
+        assert not re.search(TRACES, text, re.I), (name, re.search(TRACES, text, re.I))
+
+
+@pytest.mark.parametrize("frontends", COMBINATIONS)
 def test_nothing_is_left_unrendered(shops: dict[str, Path], frontends: str) -> None:
     for name, content in files(shops[frontends]).items():
         if name in RENDERED:
@@ -52,7 +62,7 @@ def test_nothing_is_left_unrendered(shops: dict[str, Path], frontends: str) -> N
             assert not re.search(r"\{\{|\}\}|\{%|%\}|cookiecutter\.", text), name
 
 
-@pytest.mark.parametrize("frontends", FRONTENDS)
+@pytest.mark.parametrize("frontends", COMBINATIONS)
 def test_copied_files_are_the_template_s_byte_for_byte(
     shops: dict[str, Path], originals: dict[str, bytes], frontends: str
 ) -> None:
@@ -132,15 +142,17 @@ def test_a_bad_answer_is_refused_in_three_lines_that_name_the_field(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_unknown_frontends_in_a_replay_file_are_refused_by_name(
-    bake: Bake, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("question", "answer"), [("frontends", "vue"), ("channels", "paypal")])
+def test_an_unknown_choice_in_a_replay_file_is_refused_by_name(
+    bake: Bake, tmp_path: Path, capfd: pytest.CaptureFixture[str], question: str, answer: str
 ) -> None:
-    answers = {"project_name": "Shop", "project_slug": "shop", "frontends": "vue"}
+    answers = {"project_name": "Shop", "project_slug": "shop", "frontends": "both"}
+    answers |= {"channels": "all", question: answer}
     replay = tmp_path / "answers.json"
     replay.write_text(json.dumps({"cookiecutter": answers}))
     with pytest.raises(FailedHookException):
         bake(replay=replay, out=tmp_path)
-    assert capfd.readouterr().err.startswith("frontends: 'vue'")
+    assert capfd.readouterr().err.startswith(f"{question}: '{answer}'")
 
 
 @pytest.mark.parametrize(
@@ -162,12 +174,14 @@ def test_the_hooks_survive_a_console_that_cannot_show_chinese(
 def test_the_two_hooks_agree_about_what_is_unchosen() -> None:
     """Hooks cannot share a module: cookiecutter runs each from a temporary file."""
     tables = [
-        re.search(r"^UNCHOSEN = \{.*?^\}", (ROOT / "hooks" / name).read_text(), re.M | re.S)
+        re.search(r"^UNCHOSEN: .*?^\}", (ROOT / "hooks" / name).read_text(), re.M | re.S)
         for name in ("pre_gen_project.py", "post_gen_project.py")
     ]
     first, second = (table.group() for table in tables if table)
     assert first == second
-    paths = re.findall(r'"((?:pages|tests)[^"]*)"', first)
+    paths = re.findall(
+        r'"((?:pages|tests|wechat|shop|sandbox|docs|huifu)/[^"]*|pages|huifu)"', first
+    )
     assert [path for path in paths if not (PROJECT / path).exists()] == []
 
 

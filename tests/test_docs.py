@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from conftest import FRONTENDS, PROJECT, ROOT, Bake
+from conftest import COMBINATIONS, PROJECT, ROOT, Bake
 from running import free_port
 
 READMES = [folder / name for folder in (ROOT, PROJECT) for name in ("README.md", "README.zh-CN.md")]
@@ -195,7 +195,7 @@ def test_the_demo_prints_what_the_readme_shows(bake: Bake) -> None:
         assert any(re.fullmatch(pattern, one) for one in printed), line
 
 
-@pytest.mark.parametrize("frontends", FRONTENDS)
+@pytest.mark.parametrize("frontends", COMBINATIONS)
 def test_the_table_of_a_baked_readme_names_only_what_was_baked(
     frontends: str, shops: dict[str, Path]
 ) -> None:

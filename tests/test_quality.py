@@ -1,7 +1,7 @@
 """Every combination of answers is a project its owner can lint, type-check and test.
 
-The default shop, which has everything, runs its whole suite as the first half of `make test`;
-the other extreme runs here.
+The shop that has everything runs its whole suite as the first half of `make test`; the other
+extreme runs here.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FRONTENDS, Bake
+from conftest import COMBINATIONS, Bake
 
 
 def python(*words: str, cwd: Path) -> str:
@@ -35,13 +35,13 @@ def python(*words: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("frontends", FRONTENDS)
+@pytest.mark.parametrize("frontends", COMBINATIONS)
 def test_every_combination_lints(shops: dict[str, Path], frontends: str) -> None:
     python("ruff", "check", cwd=shops[frontends])
     python("ruff", "format", "--check", cwd=shops[frontends])
 
 
-@pytest.mark.parametrize("frontends", FRONTENDS)
+@pytest.mark.parametrize("frontends", COMBINATIONS)
 def test_every_combination_type_checks(
     shops: dict[str, Path], frontends: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -49,7 +49,7 @@ def test_every_combination_type_checks(
     python("mypy", "--cache-dir", str(cache), cwd=shops[frontends])
 
 
-@pytest.mark.parametrize("frontends", FRONTENDS)
+@pytest.mark.parametrize("frontends", COMBINATIONS)
 def test_every_combination_collects_its_tests(shops: dict[str, Path], frontends: str) -> None:
     python("pytest", "--collect-only", "-q", "-p", "no:cacheprovider", cwd=shops[frontends])
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import FRONTENDS, Bake, Run, files
+from conftest import COMBINATIONS, Bake, Run, files
 from cookiecutter.exceptions import FailedHookException
 
 PROJECT_NAME = "{{cookiecutter.project_slug}}"
@@ -54,11 +54,13 @@ def test_a_dirty_folder_is_found_from_wherever_cookiecutter_is_started(
         assert done.stderr.startswith("template: .env\n")
 
 
-@pytest.mark.parametrize("frontends", FRONTENDS)
+@pytest.mark.parametrize("combination", COMBINATIONS)
 def test_a_bake_over_an_untouched_shop_keeps_its_data(
-    bake: Bake, tmp_path: Path, frontends: str
+    bake: Bake, tmp_path: Path, combination: str
 ) -> None:
-    shop = bake(out=tmp_path, project_name="茶 🍵 'n' \\", frontends=frontends)
+    frontends, _, channels = combination.partition(" ")
+    answers = {"frontends": frontends, "channels": channels or "wechat"}
+    shop = bake(out=tmp_path, project_name="茶 🍵 'n' \\", **answers)
     before = files(shop)
     mine = {
         ".env": b"SHOP_APIV3_KEY=mine",
@@ -75,7 +77,7 @@ def test_a_bake_over_an_untouched_shop_keeps_its_data(
         again=True,
         project_name="茶 🍵 'n' \\",
         project_slug=shop.name,
-        frontends=frontends,
+        **answers,
     )
     assert files(shop) == {**before, **mine}
 
@@ -117,6 +119,17 @@ def test_answers_that_would_remove_pages_of_a_shop_are_refused(
     with pytest.raises(FailedHookException):
         bake(out=tmp_path, again=True, frontends="h5")
     assert capfd.readouterr().err.startswith("frontends: pages/miniprogram")
+    assert files(shop) == before
+
+
+def test_an_answer_that_would_remove_a_channel_is_refused(
+    bake: Bake, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop = bake(out=tmp_path, channels="all")
+    before = files(shop)
+    with pytest.raises(FailedHookException):
+        bake(out=tmp_path, again=True)
+    assert capfd.readouterr().err.startswith("channels: wechat/v2.py")
     assert files(shop) == before
 
 

@@ -18,11 +18,9 @@ class UtcField(fields.DatetimeField[datetime]):
 
     def to_db_value(self, value: Any, instance: Any) -> Any:
         """Convert to UTC; naive times are refused."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
+        if value is not None and value.tzinfo is None:
             raise ValueError(f"{self.model_field_name}: naive time")
-        return super().to_db_value(value.astimezone(UTC), instance)
+        return super().to_db_value(value.astimezone(UTC), instance) if value else None
 
 
 class Buyer(Model):
@@ -74,8 +72,8 @@ class OAuthState(Model):
 class Order(Model):
     """What a buyer takes and owes 订单; the amount is frozen when it is placed.
 
-    `widget`: the buyer typed the amount into the amount widget 金额控件. `handover` names the one
-    token that can still claim it, `claimed_by` the buyer who did and may see and pay it, too.
+    `widget`: the amount was typed into 金额控件. `handover` names the one token that can still
+    claim it, `claimed_by` the buyer who did and may see and pay it, too.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -131,14 +129,12 @@ class Payment(Model):
     """One attempt to pay an order 支付单; it owns one out_trade_no.
 
     The payments of a combined order 合单 share a `combine_out_trade_no` and move together; `part`
-    1 holds request, prepay and due_at for all. `merchant` gets the money ("": the shop).
-
-    `live` holds the order's number while money may still come, and is unique: a second live
-    payment cannot exist. `request` is the body exactly as it is sent, `product` where it goes,
-    `parties` the party fields in it that every later answer must repeat. `due_at` is the sweep's
-    next look and its lease at once. `surplus` money came twice or too late and goes back whole.
-    Refunds, except CLOSED and REJECTED ones, have reserved `reserved_fen`, which a CHECK keeps
-    below the total; `refunds_made` numbers them.
+    1 holds request, prepay and due_at for all. `merchant` gets the money ("": the shop). `live`
+    holds the order's number while money may still come, and is unique: a second live payment
+    cannot exist. `request` is the body exactly as it is sent, `product` where it goes, `parties`
+    the party fields in it that every later answer must repeat. `due_at` is the sweep's next look
+    and its lease at once. `surplus` money came twice or too late and goes back whole. Refunds
+    but CLOSED and REJECTED ones reserve `reserved_fen`, which a CHECK keeps below the total.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -183,15 +179,14 @@ class Payment(Model):
 
     async def parts(self) -> list["Payment"]:
         """Read every payment that is paid together with this one, itself included, in order."""
-        together = Payment.filter(combine_out_trade_no=self.combine_out_trade_no)
-        return await together.order_by("part")
+        whole = self.combine_out_trade_no
+        return await Payment.filter(combine_out_trade_no=whole).order_by("part")
 
 
 class Refund(Model):
     """One return of money from a payment 退款单; it owns one out_refund_no.
 
-    `origin` is admin, surplus or merchant_platform. `request` is the body exactly as it is sent,
-    `trouble` why a PENDING one still waits. `due_at` is the sweep's next look and its lease.
+    `origin` is admin, surplus or merchant_platform. `trouble` is why a PENDING one still waits.
     """
 
     id = fields.BigIntField(primary_key=True)

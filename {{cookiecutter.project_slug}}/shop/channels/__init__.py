@@ -13,11 +13,40 @@ from typing import Any, Literal, Protocol
 
 import httpx
 
+from shop.channels._errors import (
+    AlreadyPaid,
+    BillBroken,
+    Busy,
+    ChannelError,
+    NoBillYet,
+    NoSuchTrade,
+    NotNow,
+    NotProved,
+    NumberClosed,
+    Refused,
+    Unknown,
+    Unreadable,
+)
 from shop.channels._scenes import SCENES, Scene
 from shop.models import Order, Payment, Refund
 from shop.settings import Env, Settings
 
-__all__ = ["SCENES", "Scene"]
+__all__ = [
+    "SCENES",
+    "AlreadyPaid",
+    "BillBroken",
+    "Busy",
+    "ChannelError",
+    "NoBillYet",
+    "NoSuchTrade",
+    "NotNow",
+    "NotProved",
+    "NumberClosed",
+    "Refused",
+    "Scene",
+    "Unknown",
+    "Unreadable",
+]
 
 
 @dataclass(frozen=True)
@@ -89,59 +118,6 @@ class Draft:
     payments: Sequence[Payment]
     descriptions: Sequence[str]
     client_ip: str
-
-
-class ChannelError(Exception):
-    """The base of what a channel's verbs raise; the cause is the protocol's own error."""
-
-    def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.request_id = request_id
-
-
-class Unknown(ChannelError):
-    """Raised when nobody knows whether the call was done: ask, then repeat the same number."""
-
-
-class Refused(ChannelError):
-    """Raised when the call was refused; an unsigned word, so it decides nothing about money."""
-
-
-class NoSuchTrade(Refused):
-    """Raised when they do not know the number (404)."""
-
-
-class AlreadyPaid(Refused):
-    """Raised when they say the number is paid: query it."""
-
-
-class NumberClosed(Refused):
-    """Raised when they say the number is closed, or taken by other parameters: query it."""
-
-
-class Busy(ChannelError):
-    """Raised when the buyer is typing the password, or we ask too often: come back later."""
-
-
-class NotNow(ChannelError):
-    """Raised when a refund must wait for the merchant: no funds, no permission, wrong keys."""
-
-
-class NotProved(ChannelError):
-    """Raised when a notification's signature does not hold; `code` is the reason."""
-
-
-class Unreadable(ChannelError):
-    """Raised when a proved notification cannot be decrypted: wrong APIv3 key?"""
-
-
-class NoBillYet(ChannelError):
-    """Raised when the bill of a day is not written yet: come back later."""
-
-
-class BillBroken(ChannelError):
-    """Raised when a bill cannot be fetched whole, or must not be believed."""
 
 
 class Channel(Protocol):

@@ -1,0 +1,135 @@
+// A browser, a WeChat and a shop of our own around the H5 shop's logic; views are recorded.
+const fs = require('node:fs');
+const path = require('node:path');
+const vm = require('node:vm');
+
+const ROOT = path.join(__dirname, '../../pages/h5');
+const WECHAT = 'Mozilla/5.0 (Linux; Android 13) Mobile Safari/537.36 MicroMessenger/8.0.49.2600(0x28003137)';
+const INVOKE = {
+  appId: 'wx9', timeStamp: '1', nonceStr: 'n', package: 'prepay_id=wx1', signType: 'RSA', paySign: 's',
+};
+const PHONE = 'Mozilla/5.0 (iPhone) Mobile Safari/604.1';
+const DESKTOP = 'Mozilla/5.0 (X11; Linux x86_64) Chrome/120 Safari/537.36';
+const VIEWS = ['barView', 'collectView', 'lostView', 'openView', 'orderView', 'ordersView', 'shopView', 'show', 'alarm'];
+
+// Modules become one script: what they import from each other is there, and the views are spies.
+function script() {
+  const read = (name) => fs.readFileSync(path.join(ROOT, name), 'utf8');
+  const source = ['api.js', 'wechat.js', 'app.js'].map(read).join('\n');
+  return source.replace(/^import .+$/gm, '').replace(/^export /gm, '');
+}
+
+const OPENS = {
+  jsapi: { invoke: INVOKE }, h5: { h5_url: 'https://wx.tenpay.com/x' }, native: { code_url: 'weixin://wxpay/x' },
+};
+
+function shop() {
+  const order = {
+    order_no: 'N1', state: 'OPEN', total_fen: 6800, items: [], payments: [], refunds: [],
+  };
+  const it = { order, calls: [], faults: {}, kind: 'official_account' };
+  const routes = {
+    'GET /api/me': () => ({ buyer: 'b', identities: [{ kind: it.kind }] }),
+    'GET /api/products': () => ({ products: [{ sku: 'tea', name: '茶', price_fen: 6800 }] }),
+    'GET /api/orders': () => ({ orders: [order], next: 'N1' }),
+    'GET /api/orders?after=N1': () => ({ orders: [order], next: null }),
+    'POST /api/orders': () => order,
+    'GET /api/orders/N1?refresh=1': () => ({ ...order }),
+    'GET /api/orders/N1': () => ({ ...order }),
+    'POST /api/sessions/guest': () => ({ token: 't', expires_in: 7200 }),
+    'POST /api/orders/N1/payments': ({ scene }) => ({ out_trade_no: 'S1', scene, ...OPENS[scene] }),
+    'POST /api/orders/N1/handover': () => ({ token: 'T', path: 'pages/order/order?number=N1&handover=T' }),
+    'POST /api/collect': () => ({ order_no: 'N1', out_trade_no: 'S1', invoke: INVOKE }),
+    'POST /api/orders/N1/cancel': () => Object.assign(order, { state: 'CLOSED' }),
+  };
+  it.fetch = async (url, { method, headers, body }) => {
+    const route = `${method} ${url}`;
+    it.calls.push({ route, headers, body: body && JSON.parse(body) });
+    const fault = (it.faults[route] || []).shift();
+    if (fault === 'network') throw new TypeError('Failed to fetch');
+    const [status, answer, more] = fault || [200, routes[route](body && JSON.parse(body)), {}];
+    const text = typeof answer === 'string' ? answer : JSON.stringify(answer);
+    return { ok: status < 300, status, text: async () => text, headers: new Map(Object.entries(more || {})) };
+  };
+  it.count = (route) => it.calls.filter((call) => call.route === route).length;
+  return it;
+}
+
+// A browser at `search`. `bridge`: 'early', 'late' or none; `outcome` is what the cashier says.
+async function browse(server, options = {}) {
+  const { agent = WECHAT, bridge = 'early', outcome = { err_msg: 'get_brand_wcpay_request:ok' } } = options;
+  const seen = { views: [], alarms: [], invoked: [], left: [], slept: [] };
+  const heard = {};
+  const stored = new Map(Object.entries(options.storage || {}));
+  const listen = (name, work) => { heard[name] = [...(heard[name] || []), work]; };
+  const say = (name, event = {}) => (heard[name] || []).forEach((work) => work(event));
+  const location = { pathname: '/', search: options.search || '', hash: options.hash || '' };
+  location.replace = location.assign = (to) => seen.left.push(to);
+  const WeixinJSBridge = {
+    invoke(name, args, done) {
+      seen.invoked.push([name, args]);
+      setImmediate(() => {
+        if (/:ok/.test(outcome.err_msg) && !options.unpaid) server.order.state = 'PAID';
+        done(outcome);
+      });
+    },
+  };
+  const world = {
+    console, URLSearchParams, AbortController, clearTimeout, crypto, Uint8Array, location,
+    fetch: server.fetch,
+    navigator: { userAgent: agent },
+    setTimeout: (work, time) => {
+      if (/abort/.test(work) || (bridge === 'slow' && time === 5000)) return;
+      seen.slept.push(time / 1000);
+      setImmediate(work);
+    },
+    sessionStorage: {
+      getItem: (name) => (stored.has(name) ? stored.get(name) : null),
+      setItem: (name, value) => stored.set(name, value),
+      removeItem: (name) => stored.delete(name),
+    },
+    history: {
+      pushState: (state, title, url) => { location.search = url.replace('/', ''); },
+      replaceState: (state, title, url) => { location.hash = ''; seen.cleaned = url; },
+    },
+    document: {
+      addEventListener: listen, hidden: false, body: { classList: { add() {}, remove() {} } },
+      getElementById: () => ({ value: options.typed }),
+    },
+  };
+  const navigateTo = ({ url }) => seen.left.push(`mini program ${url}`);
+  world.window = { addEventListener: listen, scrollTo() {}, wx: { miniProgram: { navigateTo } } };
+  const spy = (name) => (...args) => { seen.views.push([name, JSON.parse(JSON.stringify(args))]); return [name, ...args]; };
+  for (const name of VIEWS) world[name] = spy(name);
+  world.alarm = (text = '', detail = '') => {
+    if (text) seen.alarms.push([text, detail]);
+    seen.alarm = text;
+  };
+  if (bridge === 'early') world.WeixinJSBridge = WeixinJSBridge;
+  vm.runInNewContext(script(), world);
+  const arrive = () => { world.WeixinJSBridge = WeixinJSBridge; say('WeixinJSBridgeReady'); };
+  if (bridge === 'late') arrive();
+  const it = { seen, server, stored, say, world, location, arrive };
+  it.rest = async () => {
+    for (let calls = -1; calls !== server.calls.length + seen.slept.length;) {
+      calls = server.calls.length + seen.slept.length;
+      for (let n = 0; n < 20; n += 1) await new Promise(setImmediate);
+    }
+  };
+  it.tap = (action, data = {}) => say('click', {
+    target: { closest: (what) => (what === '[data-do]' ? { dataset: { do: action, ...data } } : null) },
+  });
+  it.page = () => seen.views.filter(([name]) => name === 'orderView').at(-1)[1][0];
+  it.shown = () => seen.views.filter(([name]) => !['show', 'barView'].includes(name)).at(-1)[0];
+  await it.rest();
+  return it;
+}
+
+async function buy(server, options) {
+  const it = await browse(server, { storage: { cart: '{"tea":1}' }, ...options });
+  it.tap('buy');
+  await it.rest();
+  return it;
+}
+
+module.exports = { DESKTOP, INVOKE, PHONE, WECHAT, browse, buy, shop };
