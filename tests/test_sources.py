@@ -66,18 +66,23 @@ def test_replay_gives_the_same_shop_again(source: Path, cli: Run, tmp_path: Path
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_a_replay_file_with_the_three_answers_is_enough(bake: Bake, tmp_path: Path) -> None:
-    answers = {"project_name": "Tea", "project_slug": "tea", "frontends": "none"}
+def test_a_replay_file_with_the_answers_is_enough(bake: Bake, tmp_path: Path) -> None:
+    answers = {
+        "project_name": "Tea",
+        "project_slug": "tea",
+        "frontends": "none",
+        "channels": "wechat",
+    }
     (tmp_path / "answers.json").write_text(json.dumps({"cookiecutter": answers}))
     shop = bake(replay=tmp_path / "answers.json", out=tmp_path)
     assert shop.name == "tea"
     assert not (shop / "pages").exists()
 
 
-def test_a_person_is_asked_three_bilingual_questions(
+def test_a_person_is_asked_four_bilingual_questions(
     source: Path, home: Path, tmp_path: Path
 ) -> None:
-    """Through a terminal: the name is typed, the folder name accepted, the third choice taken."""
+    """Through a terminal: the name is typed, the folder name accepted, two choices taken."""
     screen, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "cookiecutter", str(source), "-o", str(tmp_path)],
@@ -87,20 +92,22 @@ def test_a_person_is_asked_three_bilingual_questions(
         env={**os.environ, "COOKIECUTTER_CONFIG": f"{home}/config.yaml", "COLUMNS": "120"},
     )
     os.close(terminal)
-    os.write(screen, "小店\n\n3\n".encode())
+    os.write(screen, "小店\n\n1\n3\n".encode())
     shown = read_all(screen)
     assert process.wait(30) == 0, shown
     for words in (
-        "[1/3]",
+        "[1/4]",
         "Name of the shop",
-        "[2/3]",
+        "[2/4]",
         "Folder name",
-        "[3/3]",
+        "[3/4]",
         "只要 H5 · H5 only",
+        "[4/4]",
     ):
         assert words in shown
     assert "xiao-dian" in shown
     assert not (tmp_path / "xiao-dian" / "pages" / "miniprogram").exists()
+    assert not (tmp_path / "xiao-dian" / "shop" / "channels" / "wechat_v2.py").exists()
 
 
 def read_all(screen: int) -> str:

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, ROOT
 
-COPYABLE = {"wechat": {"cryptography", "httpx"}, "sandbox": {"cryptography", "httpx", "sanic"}}
+COPYABLE = {
+    "wechat": {"cryptography", "httpx"},
+    "huifu": {"cryptography", "httpx"},
+    "sandbox": {"cryptography", "httpx", "sanic"},
+}
 OURS = {"shop", "wechat", "huifu", "sandbox"}
 USE_CASES = ("shop.checkout", "shop.ledger", "shop.refunds", "shop.sweep", "shop.bill")
 KNOW_WECHAT = ("shop.channels.", "shop.login", "shop.doctor", "shop.on_paid", "shop.app")

@@ -51,13 +51,12 @@ def prepay_id(form: Mapping[str, Any]) -> str:
 
 def _check_invoke(world: World, form: Mapping[str, Any], purchase: Purchase | None) -> None:
     """Check the signature, and that the app is the order's."""
-    merchant = world.keys.merchant(purchase.mchid) if purchase else world.keys.merchants[0]
-    assert merchant is not None
     if purchase and purchase.check:
         if problem := purchase.check(form):
             raise DeclinedError(problem)
     else:
-        _check_signature(merchant, form)
+        merchant = world.keys.merchant(purchase.mchid) if purchase else None
+        _check_signature(merchant or world.keys.merchants[0], form)
     package = form.get("package", "prepay_id=")
     if purchase is None or not package.startswith("prepay_id="):
         shown = form.get("package") or form.get("prepayId")

@@ -60,6 +60,7 @@ def credentials(world: World, _: Mapping[str, Any]) -> dict[str, Any]:
         "sp": _merchant(keys, provider),
         "sub": [{"mchid": sub, "apps": _apps(keys, sub)} for sub in provider.subs],
         "others": [_merchant(keys, other) for other in others],
+        **world.credentials,
     }
 
 

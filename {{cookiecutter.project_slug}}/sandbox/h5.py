@@ -84,7 +84,7 @@ def scan(world: World, form: Mapping[str, Any]) -> dict[str, str]:
     purchase = find(world, ticket)
     try:
         _check_keys(form, {"code_url"})
-        if purchase is None or not ticket.startswith("weixin://"):
+        if purchase is None or not purchase.code_url:
             raise DeclinedError("code_url is not one of ours")
         stale = ticket != purchase.code_url or not is_fresh(world, purchase, ticket)
         if stale and not form.get("force"):

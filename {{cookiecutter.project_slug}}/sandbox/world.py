@@ -177,6 +177,7 @@ class World:
         self.combined: dict[tuple[str, str], Purchase] = {}
         self.prepays: dict[str, tuple[Purchase, float]] = {}
         self.packages: dict[str, str] = {}
+        self.credentials: dict[str, Any] = {}
         self.refunds: dict[tuple[str, str], tuple[Order, Refund]] = {}
         self.bills: dict[str, Bill] = {}
         self.notifications: dict[str, Notification] = {}

@@ -88,7 +88,7 @@ def build(env: Env) -> Shop:
         timeout=httpx.Timeout(10, connect=5),
         event_hooks={"response": [clock.compare, *[clock.follow] * bool(found.sandbox_url)]},
     )
-    parts = channels.Parts(env, found, http, clients=[http])
+    parts = channels.Parts(env, found, http, clock, clients=[http])
     ways = channels.load(parts)
     env.check()
     ledger = Ledger(clock)

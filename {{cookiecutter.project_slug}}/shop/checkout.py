@@ -141,14 +141,17 @@ class Checkout:
         if payment.state != "CLOSED":
             raise errors.PaymentInProgress("another payment is under way", retry_after=5)
 
+    def _is_fresh(self, payment: Payment) -> bool:
+        """Tell whether nothing is to be sent: its answer still opens the cashier, or it ended."""
+        lasts = timedelta(seconds=self.channels[payment.channel].lasts(payment))
+        usable = payment.prepaid_at and self.clock.now() < payment.prepaid_at + lasts
+        return payment.state not in ("NEW", "OPEN") or bool(usable)
+
     async def _prepay(self, payment: Payment) -> None:
         """Send the stored request unless its answer can still be used."""
         await payment.refresh_from_db()
         way, now = self.channels[payment.channel], self.clock.now()
-        lasts = timedelta(seconds=way.lasts(payment))
-        if payment.state not in ("NEW", "OPEN"):
-            return
-        if payment.prepaid_at and now < payment.prepaid_at + lasts:
+        if self._is_fresh(payment):
             return
         await Payment.filter(id=payment.id).update(sent_at=now)
         try:
@@ -156,6 +159,8 @@ class Checkout:
         except (ch.AlreadyPaid, ch.NumberClosed) as error:
             log.alarm("prepay of our number refused", number=payment.out_trade_no, code=error.code)
             await self.truth.ask(payment, "prepay refused")
+        except ch.AnswerLost:  # nobody can pay it any more: close it, the next call begins anew
+            await self.truth.close(payment, "the answer of its prepay was lost")
         except ch.Busy as error:
             raise errors.TooManyRequests("WeChat asks us to wait", retry_after=5) from error
         except ch.Refused as error:

@@ -96,7 +96,9 @@ class Refunds:
         """Query 查退款 and record the answer; False when WeChat says that it has no such refund."""
         payment = await Payment.get(id=refund.payment_id)
         try:
-            trade = await self.channels[refund.channel].query_refund(payment, refund.out_refund_no)
+            trade = await self.channels[refund.channel].query_refund(
+                payment, refund.out_refund_no, refund.request
+            )
         except ch.NoSuchTrade:
             return False
         except ch.ChannelError as error:

@@ -15,6 +15,7 @@ import httpx
 
 from shop.channels._errors import (
     AlreadyPaid,
+    AnswerLost,
     BillBroken,
     Busy,
     ChannelError,
@@ -28,12 +29,14 @@ from shop.channels._errors import (
     Unreadable,
 )
 from shop.channels._scenes import SCENES, Scene
+from shop.clock import Clock
 from shop.models import Order, Payment, Refund
 from shop.settings import Env, Settings
 
 __all__ = [
     "SCENES",
     "AlreadyPaid",
+    "AnswerLost",
     "BillBroken",
     "Busy",
     "ChannelError",
@@ -183,8 +186,13 @@ class Channel(Protocol):
         """Send the stored request 退款. Raises Unknown, Busy, NotNow, Refused."""
         ...
 
-    async def query_refund(self, payment: Payment, out_refund_no: str) -> RefundTrade:
-        """Ask what became of a refund 查退款. Raises Unknown, Busy, NoSuchTrade, Refused."""
+    async def query_refund(
+        self, payment: Payment, out_refund_no: str, request: str = ""
+    ) -> RefundTrade:
+        """Ask what became of a refund 查退款; `request` is what `refund` sent, if we did.
+
+        Raises Unknown, Busy, NoSuchTrade, Refused.
+        """
         ...
 
     def bill(self, date: date) -> AsyncIterator[BillRow]:
@@ -209,8 +217,8 @@ class Channel(Protocol):
         """
         ...
 
-    def received(self) -> tuple[int, str, str]:
-        """Return status, content type and body that say "got it"."""
+    def received(self, body: bytes) -> tuple[int, str, str]:
+        """Return status, content type and body that say "got it" to this notification."""
         ...
 
     def failed(self, message: str) -> tuple[str, str]:
@@ -241,6 +249,7 @@ class Parts:
     env: Env
     settings: Settings
     http: httpx.AsyncClient
+    clock: Clock = field(default_factory=Clock)
     shared: dict[str, Any] = field(default_factory=dict)
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 

@@ -30,6 +30,10 @@ class NumberClosed(Refused):
     """Raised when they say the number is closed, or taken by other parameters: query it."""
 
 
+class AnswerLost(Refused):
+    """Raised when they have the number, but give the answer of its prepay only once."""
+
+
 class Busy(ChannelError):
     """Raised when the buyer is typing the password, or we ask too often: come back later."""
 

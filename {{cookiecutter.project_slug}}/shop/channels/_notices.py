@@ -49,7 +49,7 @@ class NotificationVerbs:
             return refund_trade(refunds.open_refund(key, envelope))
         return self.open(key, envelope) if envelope.original_type == "transaction" else None
 
-    def received(self) -> tuple[int, str, str]:
+    def received(self, body: bytes) -> tuple[int, str, str]:
         """Say 204: nothing else is needed, anything but 200 and 204 counts as failed."""
         return 204, "application/json", ""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from shop.channels import SCENES
 from shop.settings import Env, Settings, is_appid
+from wechat.transactions import PRODUCTS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Parties:
         """Return scene -> appid for every scene that an app of ours serves; `wanted` narrows."""
         found = {}
         for name, scene in SCENES.items():
+            if scene.product not in PRODUCTS:
+                continue
             appid = self.apps.get(scene.app) if scene.app else self._any()
             if appid and (not wanted or name in wanted):
                 found[name] = appid

@@ -49,7 +49,9 @@ class RefundVerbs:
                 raise ch.NotNow(str(error), code=error.code) from error
             raise
 
-    async def query_refund(self, payment: Payment, out_refund_no: str) -> ch.RefundTrade:
+    async def query_refund(
+        self, payment: Payment, out_refund_no: str, request: str = ""
+    ) -> ch.RefundTrade:
         """Ask by the refund's own number 查退款."""
         client, sub = self.house.client_for(payment), payment.parties.get("sub_mchid")
         with translated():

@@ -27,4 +27,6 @@ SCENES: Mapping[str, Scene] = {
     "h5": Scene("h5", payer="address", lasts=300),
     "native": Scene("native"),
     "app": Scene("app", "app"),
+    "alipay": Scene("alipay"),
+    "unionpay": Scene("unionpay"),
 }

@@ -141,7 +141,9 @@ class WeChatV2:
                 raise ch.NotNow(str(error), code=error.code) from error
             raise
 
-    async def query_refund(self, payment: Payment, out_refund_no: str) -> ch.RefundTrade:
+    async def query_refund(
+        self, payment: Payment, out_refund_no: str, request: str = ""
+    ) -> ch.RefundTrade:
         """Ask by the refund's own number 查询退款."""
         appid = payment.parties["appid"]
         with translated():
@@ -168,7 +170,7 @@ class WeChatV2:
             v2_refunds.open_refund(self.client.key, body)
         except (errors.DecryptFailed, errors.MalformedAnswer):
             return None
-        return self.received()
+        return self.received(body)
 
     async def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """Prove a notification 验签; its key is what it says of which number."""
@@ -184,7 +186,7 @@ class WeChatV2:
         """Read a proved notification; result_code FAIL is no payment and changes nothing."""
         return [trade(v2.read_payment(self.client, body))]
 
-    def received(self) -> tuple[int, str, str]:
+    def received(self, body: bytes) -> tuple[int, str, str]:
         """Say SUCCESS in XML."""
         return 200, "text/xml", v2.RECEIVED
 

@@ -48,7 +48,7 @@ def _serve(
         log.info("notification", kind=kind, outcome=verdict.outcome, reason=verdict.reason)
         if verdict.outcome not in DONE:
             return _failed(channel, 500, verdict.outcome)
-        status, content_type, body = channel.received()
+        status, content_type, body = channel.received(request.body)
         return HTTPResponse(body, status, content_type=content_type)
 
     return serve

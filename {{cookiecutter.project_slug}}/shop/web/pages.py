@@ -57,7 +57,7 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
     async def code(request: Request) -> HTTPResponse:
         """Draw the QR code 二维码 of a code_url; nothing else is drawn here."""
         data = request.args.get("data", "")
-        if not re.fullmatch(r"weixin://[!-~]{1,500}", data):
+        if not re.fullmatch(r"(weixin://|https://qr\.)[!-~]{1,500}", data):
             raise NotFound("not a code_url")
         picture = io.BytesIO()
         segno.make(data, error="m", micro=False).save(picture, kind="svg", scale=4, border=2)

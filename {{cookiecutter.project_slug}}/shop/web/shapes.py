@@ -167,13 +167,17 @@ class Orders(msgspec.Struct):
 
 
 class Started(msgspec.Struct, omit_defaults=True):
-    """A payment and what opens its cashier 调起: one of invoke, h5_url, code_url."""
+    """A payment and what opens its cashier 调起: one of invoke, h5_url, code_url.
+
+    `app_url` opens the app that scans `code_url`, where there is one (not inside WeChat).
+    """
 
     out_trade_no: str
     scene: str
     invoke: dict[str, Any] | None = None
     h5_url: str | None = None
     code_url: str | None = None
+    app_url: str | None = None
 
 
 class Collected(msgspec.Struct):

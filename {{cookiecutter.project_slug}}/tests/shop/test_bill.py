@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from shop.bill import BEIJING, Bill, Count
-from shop.channels import BillBroken, BillRow, NoBillYet, Refused
+from shop.channels import BillBroken, BillRow, NoBillYet, Refused, books
 from shop.models import BillDifference, Payment, Refund
 from shop.settings import ROOT
 from tests.shop.conftest import Stage, settings
@@ -37,8 +37,10 @@ async def next_noon(stage: Stage) -> date:
 
 async def compare(stage: Stage, day: date) -> tuple[Kinds, Count]:
     """Compare a day: kind and number of each difference, and the counts."""
-    bill = Bill(list(stage.shop.channels.values()), day, "S", stage.shop.clock)
-    found = [(one.kind, one.number) async for one in bill.differences(lambda rows: None)]
+    found = []
+    for together in books(stage.shop.channels).values():
+        bill = Bill(together, day, "S", stage.shop.clock)
+        found += [(one.kind, one.number) async for one in bill.differences(lambda rows: None)]
     return found, bill.count
 
 

@@ -1,0 +1,70 @@
+"""Talk to Huifu's gateway: sign, send, verify, and name every way it can end."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from . import sign
+from .errors import Malformed, OutcomeUnknown, Refused, SignatureInvalid
+
+HOST = "https://api.huifu.com"
+TIMEOUT = httpx.Timeout(connect=5, read=12, write=10, pool=5)
+ACCEPTED = ("00000000", "00000100")
+_UNKNOWN = ("91111119", "98888888", "99999999", "20000001")
+_NOT_DONE = (912, 921, 922)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One merchant's connection; `http` is yours to configure and to close."""
+
+    http: httpx.AsyncClient
+    sys_id: str
+    product_id: str
+    huifu_id: str
+    private_key: rsa.RSAPrivateKey = field(repr=False)
+    public_key: rsa.RSAPublicKey = field(repr=False)
+    host: str = HOST
+
+    async def call(self, path: str, data: Mapping[str, str]) -> dict[str, Any]:
+        """Send data, every value a string; return the proved `data` of an accepted answer.
+
+        Accepted is not paid: only trans_stat tells. Raises Refused, and OutcomeUnknown for
+        everything that may have been done.
+        """
+        if not all(isinstance(value, str) for value in data.values()):
+            raise ValueError("data: strings only, a number may be signed as another one")
+        text = sign.request_text(data)
+        whole = {"sys_id": self.sys_id, "product_id": self.product_id}
+        whole["sign"] = sign.sign(self.private_key, text)
+        body = json.dumps({**whole, "data": json.loads(text)}, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json;charset=UTF-8"}
+        try:
+            answer = await self.http.post(
+                self.host + path, content=body, headers=headers, timeout=TIMEOUT
+            )
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown(f"no answer ({type(error).__name__})") from error
+        if answer.status_code in _NOT_DONE:
+            raise Refused(str(answer.status_code), "the gateway refused the request")
+        if answer.status_code != 200:
+            raise OutcomeUnknown(f"HTTP {answer.status_code}")
+        return self._proved(answer.content)
+
+    def _proved(self, body: bytes) -> dict[str, Any]:
+        try:
+            text, signature = sign.answer_text(body)
+            sign.check(self.public_key, text, signature)
+        except (Malformed, SignatureInvalid) as error:
+            raise OutcomeUnknown(f"the answer is not proved: {error}") from error
+        data: dict[str, Any] = sign.fields(body)["data"]
+        code, words = str(data.get("resp_code", "")), str(data.get("resp_desc", ""))
+        if code in _UNKNOWN:
+            raise OutcomeUnknown(f"{code} {words}")
+        if code not in ACCEPTED:
+            raise Refused(code, words)
+        return data

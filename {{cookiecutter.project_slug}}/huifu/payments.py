@@ -1,0 +1,163 @@
+"""Payments 聚合正扫: create, query, close, refund, refund query, and their notifications.
+
+Every number of ours is req_seq_id with its req_date (a day in Beijing): without the day nothing is
+found. Both generations of field names are read, and nkp_ where hf_ is meant.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qsl
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from . import sign
+from .client import Client
+from .errors import Malformed
+
+BEIJING = timezone(timedelta(hours=8))
+CREATE, SCANPAY = "/v2/trade/payment/jspay", "/v2/trade/payment/scanpay"
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What Huifu says of a payment or a refund; only trans_stat S is money."""
+
+    huifu_id: str
+    req_seq_id: str
+    req_date: str
+    hf_seq_id: str
+    trans_stat: str
+    fen: int | None
+    out_trans_id: str
+    end_time: datetime | None
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> "Trade":
+        """Read proved data; raise Malformed naming a field."""
+        amount = _first(data, "trans_amt", "ord_amt", "actual_ref_amt")
+        return cls(
+            huifu_id=_first(data, "huifu_id"),
+            req_seq_id=_need(data, "org_req_seq_id", "req_seq_id"),
+            req_date=_first(data, "org_req_date", "req_date"),
+            hf_seq_id=_first(data, "org_hf_seq_id", "org_nkp_seq_id", "hf_seq_id", "nkp_seq_id"),
+            trans_stat=_need(data, "trans_stat"),
+            fen=fen(amount) if amount else None,
+            out_trans_id=_first(data, "out_trans_id"),
+            end_time=_moment(_first(data, "end_time")),
+            raw=data,
+        )
+
+
+@dataclass(frozen=True)
+class Notified:
+    """A proved notification: `notify_type` 1 comes from the channel, 2 from the accounting."""
+
+    trade: Trade
+    notify_type: str
+    is_refund: bool
+
+    @property
+    def received(self) -> str:
+        """The one answer that ends the repeats, as text/plain within 5 seconds."""
+        return f"RECV_ORD_ID_{self.trade.req_seq_id}"
+
+
+async def create(client: Client, data: Mapping[str, str]) -> dict[str, Any]:
+    """Order 下单; returns pay_info (a JSON string: pass it on unchanged) or qr_code."""
+    return await client.call(CREATE, data)
+
+
+async def query(client: Client, req_date: str, req_seq_id: str) -> Trade:
+    """Ask what became of our number; Refused 23000001 or 20000004 when unknown."""
+    asked = {"huifu_id": client.huifu_id, "org_req_date": req_date, "org_req_seq_id": req_seq_id}
+    return _about(req_seq_id, await client.call(f"{SCANPAY}/query", asked))
+
+
+async def close(client: Client, data: Mapping[str, str]) -> str:
+    """Close an unpaid number, not in its first minute; returns trans_stat: S is closed."""
+    return str((await client.call(f"{SCANPAY}/close", data)).get("trans_stat", ""))
+
+
+async def close_query(client: Client, data: Mapping[str, str]) -> str:
+    """Ask what became of a close that was P, by the original number."""
+    return str((await client.call(f"{SCANPAY}/closequery", data)).get("trans_stat", ""))
+
+
+async def refund(client: Client, data: Mapping[str, str]) -> Trade:
+    """Ask for a refund; the same number again is the same refund."""
+    said = await client.call(f"{SCANPAY}/refund", data)
+    own = {name: value for name, value in said.items() if not name.startswith("org_")}
+    return _about(data["req_seq_id"], own)
+
+
+async def refund_query(client: Client, req_date: str, req_seq_id: str) -> Trade:
+    """Ask what became of a refund, by the refund's own date and number, never the payment's."""
+    asked = {"huifu_id": client.huifu_id, "org_req_date": req_date, "org_req_seq_id": req_seq_id}
+    return _about(req_seq_id, await client.call(f"{SCANPAY}/refundquery", asked))
+
+
+def read_notification(key: rsa.RSAPublicKey, body: bytes) -> Notified:
+    """Prove and read a notification; the raw resp_data is what was signed.
+
+    Raises SignatureInvalid, Malformed.
+    """
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise Malformed("body", "not a form") from None
+    form = dict(pairs)
+    if len(form) != len(pairs) or "resp_data" not in form:
+        raise Malformed("resp_data", "missing or twice")
+    sign.check(key, form["resp_data"], form.get("sign", ""))
+    data = sign.fields(form["resp_data"])
+    is_refund = "REFUND" in _first(data, "trans_type", "trade_type")
+    own = {name: value for name, value in data.items() if not name.startswith("org_")}
+    trade = replace(Trade.parse(own), raw=data)
+    return Notified(trade, _first(data, "notify_type"), is_refund)
+
+
+def yuan(fen: int) -> str:
+    """Write fen as Huifu takes amounts."""
+    return f"{fen // 100}.{fen % 100:02}"
+
+
+def fen(text: str) -> int:
+    """Read an amount in yuan exactly; raise Malformed."""
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,2})?", text):
+        raise Malformed("trans_amt", f"{text[:20]!r} is not an amount")
+    return int(Decimal(text) * 100)
+
+
+def _about(req_seq_id: str, said: Mapping[str, Any]) -> Trade:
+    found = Trade.parse(said)
+    if found.req_seq_id != req_seq_id:
+        raise Malformed("req_seq_id", f"{found.req_seq_id} is not what was asked")
+    return found
+
+
+def _first(data: Mapping[str, Any], *names: str) -> str:
+    for name in names:
+        value = data.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def _need(data: Mapping[str, Any], *names: str) -> str:
+    if not (value := _first(data, *names)):
+        raise Malformed(names[-1], "missing")
+    return value
+
+
+def _moment(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=BEIJING).astimezone(UTC)
+    except ValueError:
+        raise Malformed("end_time", "not a time") from None
