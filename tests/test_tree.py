@@ -145,3 +145,15 @@ def walk(folder: Path) -> list[Path]:
         for path in found
         if not any(part == "__pycache__" or part.endswith("_cache") for part in path.parts)
     ]
+
+
+def test_no_use_case_and_no_handler_says_a_channel_s_name() -> None:
+    names = {name.rpartition(".")[2] for name in modules("shop/channels") if "._" not in name}
+    said = [
+        f"{name}: {node.value}"
+        for name, path in modules("shop").items()
+        if not name.startswith("shop.channels.")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names - {""}
+    ]
+    assert said == []

@@ -167,6 +167,8 @@ def refund(world: World, form: dict[str, Any]) -> dict[str, str]:
     order, fen = world.find_order(str(form.get("out_trade_no"))), form.get("refund")
     if order is None or not order.transactions:
         raise ControlError("out_trade_no names no paid order", 404)
+    if order.provider_id:
+        raise ControlError("no merchant number of WeChat's was paid", 404)
     if form.keys() != {"out_trade_no", "refund"} or type(fen) is not int or fen < 1:
         raise ControlError("refund is a whole number of fen, and the only other key")
     try:
@@ -240,7 +242,10 @@ def _rows(order: Order, now: float) -> list[dict[str, Any]]:
         row["sub_mchid"] = order.parties["sub_mchid"]
     return [
         row
-        | {"transaction_id": paid.transaction_id, "payer_total": paid.payer_total}
+        | {
+            "transaction_id": order.provider_id or paid.transaction_id,
+            "payer_total": paid.payer_total,
+        }
         | {
             "refunds": [
                 _refund(r, now) for r in order.refunds if r.transaction_id == paid.transaction_id

@@ -69,7 +69,14 @@ def refund_in_platform(world: World, order: Order, fen: int) -> Refund:
     _check_left(world, order, paid, fen)
     number = f"5030{secrets.randbelow(10**24):024}"
     amount = {"refund": fen, "total": order.total, "currency": "CNY"}
-    return _accept(world, order, paid, number, {"amount": amount}, _notify)
+    tell = order.purchase.tell_refund or _notify
+    return _accept(world, order, paid, number, {"amount": amount}, tell)
+
+
+def address(order: Order, refund: Refund) -> str:
+    """Return where the end of a refund is told, by default at the platform's address."""
+    own = str(order.purchase.body["notify_url"])
+    return refund.body.get("notify_url") or re.sub("/(payment|combine)$", "", own) + "/refund"
 
 
 def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
@@ -91,9 +98,8 @@ def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
 
 
 def _notify(world: World, order: Order, refund: Refund) -> None:
-    """Send REFUND.SUCCESS, .CLOSED or .ABNORMAL; without a notify_url to the platform's address."""
-    paid, own = _transaction(order, refund), str(order.purchase.body["notify_url"])
-    url = refund.body.get("notify_url") or re.sub("/(payment|combine)$", "", own) + "/refund"
+    """Send REFUND.SUCCESS, .CLOSED or .ABNORMAL."""
+    paid, url = _transaction(order, refund), address(order, refund)
     merchant, sub = world.keys.merchant(order.mchid), order.parties.get("sub_mchid")
     assert merchant is not None
     whose = {"sp_mchid": order.mchid, "sub_mchid": sub} if sub else {"mchid": order.mchid}

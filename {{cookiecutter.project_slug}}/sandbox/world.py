@@ -57,7 +57,8 @@ class Refund:
 class Order:
     """One out_trade_no; `body` is the prepay request, or its part of a combined one.
 
-    `parties` are the numbers and appids as the order object names them.
+    `parties` are the numbers and appids as the order object names them; `provider_id` is what
+    merchants see instead of WeChat's transaction_id when somebody stands between.
     """
 
     n: int
@@ -66,6 +67,7 @@ class Order:
     parties: dict[str, str]
     transactions: list[Transaction] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
+    provider_id: str = ""
 
     @property
     def mchid(self) -> str:
@@ -98,7 +100,8 @@ class Purchase:
     """What is paid at once: one order, or all the sub orders of a combined one 合单.
 
     `mchid` asked for it, `appid` shows its cashier, `openid` must pay it ("" anybody). Another
-    protocol than APIv3 says what is wrong with an invoke object (`check`) and how to `tell`.
+    protocol than APIv3 says what is wrong with an invoke object (`check`) and how to `tell`
+    of its payment and its refunds.
     """
 
     mchid: str
@@ -116,6 +119,7 @@ class Purchase:
     code_url: str = ""
     check: "Callable[[Mapping[str, Any]], str] | None" = None
     tell: "Callable[[World, Purchase], Notification] | None" = None
+    tell_refund: "Callable[[World, Order, Refund], None] | None" = None
 
     @property
     def total(self) -> int:

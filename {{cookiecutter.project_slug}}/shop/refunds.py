@@ -108,7 +108,10 @@ class Refunds:
         return True
 
     async def hear(self, channels: Sequence[str], trade: ch.RefundTrade, source: Source) -> Verdict:
-        """Record a refund's notification; one that nobody here asked for is confirmed first."""
+        """Record a refund's notification.
+
+        One that tells no end, or of a number that is not ours, is only a reason to ask.
+        """
         theirs = Payment.filter(out_trade_no=trade.out_trade_no, channel__in=channels)
         payment = await theirs.first()
         if payment is None:
@@ -116,17 +119,18 @@ class Refunds:
             return await source.conclude(Verdict("UNMATCHED", "unknown number"), trade)
         number = trade.out_refund_no
         refund = await Refund.get_or_none(out_refund_no=number, channel=payment.channel)
-        if refund is not None:
+        if refund is not None and trade.state != "PROCESSING":
             return await self.ledger.record(refund, trade, source)
         if payment.state != "PAID":
             await self.truth.ask(payment, "its refund came first")
         try:
             way = self.channels[payment.channel]
-            proved = await way.query_refund(payment, trade.out_refund_no)
+            request = refund.request if refund else ""
+            proved = await way.query_refund(payment, trade.out_refund_no, request)
         except ch.ChannelError as error:
             log.warning("refund not confirmed", number=trade.out_refund_no, why=str(error))
             return await source.conclude(Verdict("RECEIVED", "not confirmed"), trade)
-        refund = await self._adopt(payment, proved)
+        refund = refund or await self._adopt(payment, proved)
         if refund is None:
             log.alarm("refund made elsewhere does not fit", number=trade.out_refund_no)
             return await source.conclude(Verdict("UNMATCHED", "does not fit the payment"), trade)

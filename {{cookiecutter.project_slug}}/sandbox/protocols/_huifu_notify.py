@@ -23,7 +23,7 @@ def tell(made: Keys, world: World, purchase: Purchase) -> Notification:
         "req_seq_id": order.out_trade_no,
         "req_date": asked["req_date"],
         "trans_type": asked["trade_type"],
-        "hf_seq_id": order.body["hf_seq_id"],
+        "hf_seq_id": order.provider_id,
         "out_trans_id": paid.transaction_id,
         "trans_amt": yuan(order.total + fault.delta_fen),
         "end_time": day_of(paid.paid_at),
@@ -51,7 +51,7 @@ def tell_refund(made: Keys, world: World, order: Order, refund: Refund) -> None:
         "end_time": day_of(refund.finished_at),
         "org_req_seq_id": order.out_trade_no,
         "org_req_date": order.purchase.body["huifu"]["req_date"],
-        "org_hf_seq_id": order.body["hf_seq_id"],
+        "org_hf_seq_id": order.provider_id,
         "org_ord_amt": yuan(order.total),
     }
     told = _send(made, refund, url, data, "1")

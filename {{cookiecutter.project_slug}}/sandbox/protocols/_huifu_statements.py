@@ -64,7 +64,7 @@ def _rows(world: World, day: str) -> list[list[str]]:
 
 
 def _rows_of(order: Order, day: str) -> Iterator[list[str]]:
-    ids = [order.out_trade_no, order.body["hf_seq_id"]]
+    ids = [order.out_trade_no, order.provider_id]
     for paid in order.transactions:
         if _day(paid.paid_at) == day:
             yield ["支付", *ids, "", "", yuan(order.total), "S"]

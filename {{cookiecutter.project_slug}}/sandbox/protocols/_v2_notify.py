@@ -4,6 +4,7 @@ import secrets
 
 from ..notifications import Notification
 from ..objects import TRADE_TYPES
+from ..refunds import address
 from ..world import Order, Purchase, Refund, World
 from . import _v2_xml as v2_xml
 from ._v2_wire import Fields, local
@@ -67,19 +68,17 @@ def tell(world: World, purchase: Purchase, sign_type: str) -> Notification:
 
 def tell_refund(world: World, order: Order, made: Refund) -> None:
     """Send the end of a refund: sealed with the key, signed by nobody."""
-    if not (url := made.body.get("notify_url")):
-        return
     inner = refund_fields(order, made) | {
         "refund_status": STATES[made.outcome],
         "refund_recv_accout": "支付用户零钱",
         "refund_account": "REFUND_SOURCE_UNSETTLED_FUNDS",
-        "refund_request_source": "API",
+        "refund_request_source": "API" if made.body.get("out_refund_no") else "VENDOR_PLATFORM",
     }
     if made.outcome == "SUCCESS":
         inner["success_time"] = local(made.finished_at, "%Y-%m-%d %H:%M:%S")
     sealed = v2_xml.seal(world.keys.apiv2_key, v2_xml.build(inner, "root"))
     said = {"return_code": "SUCCESS", **_parties(order), "nonce_str": secrets.token_hex(16)}
-    body = v2_xml.build({**said, "req_info": sealed})
+    body, url = v2_xml.build({**said, "req_info": sealed}), address(order, made)
     told = Notification(made, url, body, False, "text/xml", lambda _: body, _accepted)
     world.outbox.dispatch(told, world.faults.for_notification())
     world.notifications[made.out_refund_no] = told

@@ -82,9 +82,9 @@ def create(world: World, asked: Data, host: str) -> Data:
         "out_trade_no": asked["req_seq_id"],
         "description": asked["goods_desc"],
         "amount": {"total": total},
-        "hf_seq_id": f"00{secrets.randbelow(10**20):020}",
     }
     order = Order(len(world.orders) + 1, purchase, body, {"mchid": HUIFU_ID})
+    order.provider_id = f"0029000{secrets.randbelow(10**20):020}"
     purchase.orders, world.orders[number] = [order], order
     return _said(order, now) | _opens(world, made, purchase, now)
 
@@ -192,7 +192,7 @@ def _found(world: World, asked: Data) -> Order:
         same_day = order.purchase.body["huifu"]["req_date"] == asked.get("org_req_date")
         if same_day and order.out_trade_no == asked.get("org_req_seq_id"):
             return order
-        if order.body["hf_seq_id"] == asked.get("org_hf_seq_id"):
+        if order.provider_id == asked.get("org_hf_seq_id"):
             return order
     raise GatewayError("23000001", "no such trade")
 
@@ -205,7 +205,7 @@ def _said(order: Order, now: float) -> Data:
         "resp_desc": "accepted",
         "req_date": asked["req_date"],
         "req_seq_id": asked["req_seq_id"],
-        "hf_seq_id": order.body["hf_seq_id"],
+        "hf_seq_id": order.provider_id,
         "huifu_id": HUIFU_ID,
         "trade_type": asked["trade_type"],
         "trans_amt": yuan(order.total),

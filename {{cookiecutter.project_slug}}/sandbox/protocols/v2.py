@@ -189,6 +189,7 @@ def _purchase(world: World, asked: Fields, product: str, body: dict[str, Any]) -
         *(asked["mch_id"], number, product, body, asked["appid"], openid, now, expires),
         check=partial(_check_invoke, world.keys.apiv2_key, sign_type),
         tell=partial(tell, sign_type=sign_type),
+        tell_refund=tell_refund,
     )
     parties = {"appid": asked["appid"], "mchid": asked["mch_id"]}
     order = Order(len(world.orders) + 1, made, body, parties)

@@ -7,6 +7,7 @@ import json
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from wechat.v2 import ClientV2, TransactionV2
 from wechat.v2_refunds import RefundV2
 
 PATH, REFUND_PATH = "/notify/wechat/v2/payment", "/notify/wechat/v2/refund"
+SEALED = b"<req_info>"
 TRADE_TYPES = {"jsapi": "JSAPI", "native": "NATIVE", "h5": "MWEB"}
 ANSWERS = {"JSAPI": "prepay_id", "NATIVE": "code_url", "MWEB": "mweb_url"}
 REFUND_STATES = {"SUCCESS": "SUCCESS", "REFUNDCLOSE": "CLOSED", "CHANGE": "ABNORMAL"}
@@ -163,27 +165,30 @@ class WeChatV2:
                 yield row
 
     def hint(self, kind: str, body: bytes) -> tuple[int, str, str] | None:
-        """Recognise a refund's notification: only our key opens it, but nobody signed it."""
-        if kind != "refund":
-            return None
-        try:
-            v2_refunds.open_refund(self.client.key, body)
-        except (errors.DecryptFailed, errors.MalformedAnswer):
-            return None
-        return self.received(body)
+        """Know no message that our key does not prove."""
+        return None
 
     async def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """Prove a notification 验签; its key is what it says of which number."""
         try:
+            if SEALED in body:
+                made = v2_refunds.open_refund(self.client.key, body)
+                return f"{made.refund_id}-{made.status}"
             found = v2.read_payment(self.client, body)
         except errors.SignatureInvalid as error:
             raise ch.NotProved(str(error), code=error.reason) from error
-        except errors.MalformedAnswer as error:
+        except (errors.DecryptFailed, errors.MalformedAnswer) as error:
             raise ch.NotProved(str(error), code="undecodable") from error
         return f"{found.transaction_id or found.out_trade_no}-{found.trade_state}"
 
     def read(self, kind: str, body: bytes) -> Sequence[ch.Trade] | ch.RefundTrade | None:
-        """Read a proved notification; result_code FAIL is no payment and changes nothing."""
+        """Read a proved notification; result_code FAIL is no payment and changes nothing.
+
+        Only our key opens a refund's, but nobody signed it: PROCESSING, so that WeChat is asked.
+        """
+        if kind == "refund":
+            made = v2_refunds.open_refund(self.client.key, body)
+            return replace(refund_trade(made), state="PROCESSING")
         return [trade(v2.read_payment(self.client, body))]
 
     def received(self, body: bytes) -> tuple[int, str, str]:

@@ -1,6 +1,7 @@
 """The people of a storm: buyers who never give up, and an operator who refunds."""
 
 import asyncio
+import pkgutil
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +9,14 @@ from typing import Any
 
 import httpx
 
+from shop import channels
 from tests.chaos.town import Town
 from tests.shop.conftest import ADMIN_TOKEN
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 SKUS = ("longjing", "dahongpao", "puer", "cup", "sample")
 SCENES = {"miniprogram": 50, "h5": 15, "native": 20, "app": 15}
+CHANNELS = [m.name for m in pkgutil.iter_modules(channels.__path__) if m.name[0] != "_"]
 WISHES = {
     "pay": 50,
     "coupon": 8,
@@ -91,14 +94,16 @@ class Buyer:
                 return order
 
     async def _start(self, order_no: str, scene: str = "miniprogram") -> dict[str, Any] | None:
-        path = f"/api/orders/{order_no}/payments"
+        path, channel = f"/api/orders/{order_no}/payments", self.luck.choice([None, *CHANNELS])
         for _ in range(40):
-            answer = await self._call("POST", path, {"scene": scene})
+            answer = await self._call("POST", path, {"scene": scene, "channel": channel})
             if answer.status_code in (200, 201):
                 started: dict[str, Any] = answer.json()
                 return started
             if answer.json().get("code") in ENDED:
                 return None
+            if answer.json().get("code") == "SCENE_OFF":
+                channel = None
             await asyncio.sleep(0.1)
         return None
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from shop.channels import demo_settings
 from shop.settings import ROOT
 from tests.shop.conftest import settings
 from tests.shop.kit import partner
@@ -99,7 +100,7 @@ class Town:
         url = str(self.sandbox.base_url).rstrip("/")
         found = settings(self.known, url, shop.url, self.database_url)
         other = self.known["sub"][1] if self.provider else self.known["others"][0]
-        more = partner(self.known) if self.provider else {}
+        more = partner(self.known) if self.provider else demo_settings(self.known)
         return {**os.environ, **found, **more, "TOWN_OTHER_MERCHANT": other["mchid"]}
 
     @property

@@ -196,13 +196,51 @@ async def test_a_refund_goes_back_and_the_bill_agrees(stage: Stage) -> None:
 
     await until(told)
     assert (await calls(stage, REFUND_PATH))[0]["status"] == 200
-    assert (await Refund.get()).state == "PROCESSING"  # unsigned: only a reason to ask
-    await stage.advance(61)
-    await stage.shop.sweep.once()
+    assert (await calls(stage, "/refundquery"))[0]["status"] == 200  # nobody signed it
     assert (await Refund.get()).state == "SUCCESS"
     assert (await Order.get()).refunded_fen == 100
     day = await next_noon(stage)
     assert (await compare(stage, day))[0] == []
+
+
+@EVERY_DATABASE
+async def test_a_refund_of_the_merchant_platform_is_heard_of_and_confirmed(stage: Stage) -> None:
+    buyer, order, started = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    await stage.control("refund", out_trade_no=started["out_trade_no"], refund=2)
+    await stage.advance(4)
+
+    async def told() -> bool:
+        return bool(await calls(stage, REFUND_PATH))
+
+    await until(told)
+    assert (await Refund.get()).state == "SUCCESS"
+    assert (await Order.get()).refunded_fen == 2
+    assert (await compare(stage, await next_noon(stage)))[0] == []
+
+
+async def test_a_refund_notification_that_lies_changes_nothing(stage: Stage) -> None:
+    """Who knows the key can seal what he likes: the truth is what the query says."""
+    buyer, order, started = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    await stage.control("faults", notifications="drop")
+    await give_back(stage, order["order_no"], 100)
+    refund, payment = await Refund.get(), await Payment.get()
+    said = {
+        "out_refund_no": refund.out_refund_no,
+        "refund_id": "50300000",
+        "out_trade_no": payment.out_trade_no,
+        "transaction_id": str(payment.transaction_id),
+        "refund_fee": "100",
+        "total_fee": str(payment.total_fen),
+        "refund_status": "SUCCESS",
+    }
+    sealed = xml.seal(stage.known["apiv2_key"], xml.build(said, "root"))
+    body = xml.build({"return_code": "SUCCESS", "req_info": sealed})
+    await stage.http.post(REFUND_PATH, content=body)
+    assert (await Refund.get()).state == "PROCESSING"
 
 
 async def test_a_refund_notification_that_the_key_does_not_open_is_refused(stage: Stage) -> None:
