@@ -8,7 +8,7 @@ import heapq
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,8 +45,8 @@ SUMMARIES = {
 class Notification:
     """One notification: its id and body never change.
 
-    Other protocols than APIv3 `write` the body themselves, given the signature fault, and say
-    which answer `accepts` means received.
+    Other protocols than APIv3 `write` the body themselves, given the signature fault, say which
+    answer `accepts` means received, and repeat after the seconds of their own `ladder`.
     """
 
     about: "Purchase | Refund"
@@ -56,6 +56,7 @@ class Notification:
     media: str = "application/json"
     write: Callable[[str], bytes] | None = None
     accepts: Callable[[int, bytes], bool] = lambda status, _: status in (200, 204)
+    ladder: Sequence[int] = LADDER
 
 
 @dataclass(eq=False)
@@ -205,8 +206,8 @@ class Outbox:
             counted = await self._post(sending)
         if counted:
             made.received = made.about.notified = True
-        elif sending.step < len(LADDER):
-            due = sending.due + LADDER[sending.step]
+        elif sending.step < len(made.ladder):
+            due = sending.due + made.ladder[sending.step]
             self._push(Sending(due, next(self._count), made, "good", sending.step + 1))
 
     async def _post(self, sending: Sending) -> bool:

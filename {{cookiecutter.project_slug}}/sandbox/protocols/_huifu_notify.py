@@ -9,7 +9,8 @@ from ._huifu_keys import HUIFU_ID, Keys
 from ._huifu_wire import Data, compact, day_of, yuan
 
 MEDIA = "application/x-www-form-urlencoded; charset=UTF-8"
-STATES = {"SUCCESS": "S", "CLOSED": "F", "ABNORMAL": "P"}
+REPEATS = (15, 60, 300)  # Huifu says how often, three times, but not when
+STATES = {"SUCCESS": "S", "CLOSED": "F"}
 
 
 def tell(made: Keys, world: World, purchase: Purchase) -> Notification:
@@ -73,4 +74,4 @@ def _send(
     def accepted(status: int, body: bytes) -> bool:
         return status == 200 and body == expected
 
-    return Notification(about, url, b"", False, MEDIA, write, accepted)
+    return Notification(about, url, b"", False, MEDIA, write, accepted, REPEATS)

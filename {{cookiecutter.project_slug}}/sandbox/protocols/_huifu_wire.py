@@ -34,6 +34,8 @@ async def serve(world: World, name: str, handler: Handler, request: Request) -> 
         answer = Answer(REFUSED_SIGNATURE, b"{}", {}, "the merchant's key did not sign this")
         return await deliver(world, request, call, answer, None)
     try:
+        if not (request.content_type or "").startswith("application/json"):
+            raise GatewayError("10000000", "Content-Type is application/json")
         fault = world.faults.for_call(name)
         said = _instead(fault) or handler(world, asked, request.host)
         verdict = "passed"

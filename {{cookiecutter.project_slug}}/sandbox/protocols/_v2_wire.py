@@ -52,8 +52,10 @@ class TransportError(Exception):
 async def serve(world: World, name: str, handler: Handler, request: Request) -> HTTPResponse:
     """Answer a call: XML, sign, fault, the call itself; always HTTP 200."""
     call, fault = read_call(request, {}), None
+    asked: Fields = {}
     try:
-        asked = _read(world, call, call.target.rpartition("/")[2])
+        asked = _read(world, call)
+        _check_needed(world, asked, call.target.rpartition("/")[2])
         fault = world.faults.for_call(name)
         said = {} if _instead(fault) else handler(world, asked, request.host)
         answer = _answer(world, asked, said, fault)
@@ -68,7 +70,7 @@ async def serve(world: World, name: str, handler: Handler, request: Request) -> 
     return await deliver(world, request, call, answer, fault)
 
 
-def _read(world: World, call: Call, name: str) -> Fields:
+def _read(world: World, call: Call) -> Fields:
     asked = v2_xml.parse(call.body)
     if asked.get("mch_id") != world.keys.merchants[0].mchid:
         raise TransportError("商户号mch_id与appid不匹配" if asked.get("mch_id") else "缺少参数")
@@ -79,6 +81,10 @@ def _read(world: World, call: Call, name: str) -> Fields:
     if asked.get("sign") != v2_xml.sign(asked, world.keys.apiv2_key, sign_type):
         raise TransportError("签名错误")
     call.mchid = asked["mch_id"]
+    return asked
+
+
+def _check_needed(world: World, asked: Fields, name: str) -> None:
     missing = [one for one in f"appid nonce_str {NEEDED[name]}".split() if not asked.get(one)]
     if missing:
         raise BusinessError("LACK_PARAMS", f"缺少必填参数{missing[0]}")
@@ -86,7 +92,6 @@ def _read(world: World, call: Call, name: str) -> Fields:
         check_appid(world, asked["appid"], asked["mch_id"])
     except RefusalError as error:
         raise BusinessError("APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配") from error
-    return asked
 
 
 def _instead(fault: str | None) -> bool:

@@ -29,6 +29,7 @@ TRADE_TYPES = {
     "U_NATIVE": "unionpay",
 }
 CLOSABLE_AFTER = 60
+LIMITS = {"req_seq_id": 128, "goods_desc": 127, "remark": 255, "notify_url": 504}
 
 
 def attach(app: Sanic[Any, Any], world: World) -> None:
@@ -59,7 +60,7 @@ def attach(app: Sanic[Any, Any], world: World) -> None:
 
 def create(world: World, asked: Data, host: str) -> Data:
     """Answer jspay (聚合正扫): pay_info or qr_code, resp_code 00000100, trans_stat P."""
-    _need(asked, "req_date", "req_seq_id", "goods_desc", "trade_type", "trans_amt")
+    _check(asked, "goods_desc", "trade_type", "trans_amt")
     product = TRADE_TYPES.get(asked["trade_type"])
     if product is None:
         raise GatewayError("22000004", "trade_type not open")
@@ -106,7 +107,7 @@ def query_of_v4(world: World, asked: Data, host: str) -> Data:
 
 def close(world: World, asked: Data, host: str) -> Data:
     """Answer scanpay/close: not in the first minute, and not what is final."""
-    _need(asked, "req_date", "req_seq_id")
+    _check(asked)
     order, now = _found(world, asked), world.clock.now()
     if order.purchase.paid or order.purchase.closed:
         raise GatewayError("23000000", "the trade is final")
@@ -126,17 +127,19 @@ def close_query(world: World, asked: Data, host: str) -> Data:
 
 def refund(world: World, asked: Data, host: str) -> Data:
     """Answer scanpay/refund: trans_stat P, then a notification."""
-    _need(asked, "req_date", "req_seq_id", "ord_amt", "org_req_date")
+    _check(asked, "ord_amt", "org_req_date")
     order = _found(world, asked)
     amount = {"refund": _fen(asked["ord_amt"]), "total": order.total, "currency": "CNY"}
     body = {"out_trade_no": order.out_trade_no, "out_refund_no": asked["req_seq_id"]}
     whole = {**body, "amount": amount, "huifu": asked, "notify_url": asked.get("notify_url", "")}
     try:
-        made = give_back(world, HUIFU_ID, whole, partial(tell_refund, keys()))
+        order, made = give_back(world, HUIFU_ID, whole, partial(tell_refund, keys()))
     except RefusalError as error:
         code = "23000003" if "大于" in error.message else "90000000"
         raise GatewayError(code, error.message) from error
-    return _refund(*made, world.clock.now())
+    if made.outcome == "ABNORMAL":
+        made.outcome = "CLOSED"  # Huifu knows success and failure alone
+    return _refund(order, made, world.clock.now())
 
 
 def refund_query(world: World, asked: Data, host: str) -> Data:
@@ -242,10 +245,19 @@ def _until(asked: Data, now: float) -> float:
     return max(moment, now + 60)
 
 
-def _need(asked: Data, *names: str) -> None:
+def _check(asked: Data, *names: str) -> None:
+    """Check what every number of the merchant's own is sent with, and what else is needed."""
+    names = ("req_date", "req_seq_id", *names)
     for name in names:
         if not asked.get(name):
             raise GatewayError("10000000", f"{name} is missing")
+    for name, most in LIMITS.items():
+        if len(asked.get(name, "")) > most:
+            raise GatewayError("10000000", f"{name} is longer than {most}")
+    if not re.fullmatch(r"[0-9]{8}", asked["req_date"]):
+        raise GatewayError("10000000", "req_date is yyyyMMdd")
+    if "?" in asked.get("notify_url", ""):
+        raise GatewayError("10000000", "notify_url has no query")
 
 
 def _fen(text: str) -> int:

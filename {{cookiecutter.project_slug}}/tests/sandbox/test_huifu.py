@@ -1,0 +1,229 @@
+"""What Huifu's gateway refuses, with its codes, and how often it tells."""
+
+import base64
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.sandbox.kit import Merchant
+
+Until = Callable[[Callable[[], Awaitable[bool] | bool]], Awaitable[None]]
+PAY = "/v2/trade/payment/jspay"
+SCAN = "/v2/trade/payment/scanpay"
+DAY = "20260101"
+
+
+class Trader:
+    """Signs and verifies with the keys that the sandbox hands out."""
+
+    def __init__(self, merchant: Merchant) -> None:
+        self.merchant, self.known = merchant, merchant.credentials["huifu"]
+        private = base64.b64decode(self.known["merchant_private_key"])
+        public = base64.b64decode(self.known["huifu_public_key"])
+        self.key: Any = serialization.load_der_private_key(private, None)
+        self.theirs: Any = serialization.load_der_public_key(public)
+        assert isinstance(self.theirs, rsa.RSAPublicKey)
+
+    async def send(self, path: str, fields: dict[str, str], **envelope: Any) -> httpx.Response:
+        text = json.dumps(dict(sorted(fields.items())), ensure_ascii=False, separators=(",", ":"))
+        signed = self.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+        whole = {
+            "sys_id": self.known["sys_id"],
+            "product_id": self.known["product_id"],
+            "data": fields,
+            "sign": base64.b64encode(signed).decode(),
+        }
+        return await self.merchant.http.post(path, json=whole | envelope)
+
+    async def call(self, path: str, **data: str) -> dict[str, Any]:
+        answer = await self.send(path, {"huifu_id": self.known["huifu_id"], **data})
+        assert answer.status_code == 200, answer.text
+        whole = answer.json()
+        text = json.dumps(whole["data"], ensure_ascii=False, separators=(",", ":"))
+        self.prove(text, whole["sign"])
+        found: dict[str, Any] = whole["data"]
+        return found
+
+    def prove(self, text: str, sign: str) -> None:
+        raw = base64.b64decode(sign)
+        self.theirs.verify(raw, text.encode(), padding.PKCS1v15(), hashes.SHA256())
+
+    def order(self, number: str, **changes: str) -> dict[str, str]:
+        payer = {"sub_appid": self.merchant.mini["appid"], "sub_openid": "oBuyer"}
+        whole = {
+            "req_date": DAY,
+            "req_seq_id": number,
+            "goods_desc": "茶",
+            "trade_type": "T_MINIAPP",
+            "trans_amt": "9.90",
+            "wx_data": json.dumps(payer),
+            "notify_url": self.merchant.shop.url,
+        } | changes
+        return {name: value for name, value in whole.items() if value}
+
+    async def paid(self, number: str) -> None:
+        answer = await self.call(PAY, **self.order(number))
+        await self.merchant.control("pay", **json.loads(answer["pay_info"]))
+
+
+@pytest.fixture
+def trader(merchant: Merchant) -> Trader:
+    return Trader(merchant)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"req_date": ""}, "10000000"),
+        ({"req_date": "2026-1-1"}, "10000000"),
+        ({"req_seq_id": "x" * 129}, "10000000"),
+        ({"goods_desc": ""}, "10000000"),
+        ({"goods_desc": "茶" * 128}, "10000000"),
+        ({"trans_amt": "9.9"}, "10000000"),
+        ({"trans_amt": "0.00"}, "10000000"),
+        ({"trans_amt": "-1.00"}, "10000000"),
+        ({"trans_amt": "1e1"}, "10000000"),
+        ({"trade_type": "T_MICROPAY"}, "22000004"),
+        ({"wx_data": ""}, "10000000"),
+        ({"wx_data": "{"}, "10000000"),
+        ({"wx_data": '{"sub_openid":"oBuyer"}'}, "10000000"),
+        ({"time_expire": "soon"}, "10000000"),
+        ({"notify_url": "https://shop.example.com/n?x=1"}, "10000000"),
+    ],
+)
+async def test_an_order_that_is_wrong_is_refused(
+    trader: Trader, changes: dict[str, str], code: str
+) -> None:
+    assert (await trader.call(PAY, **trader.order("S1", **changes)))["resp_code"] == code
+
+
+async def test_an_openid_of_another_app_is_refused(trader: Trader) -> None:
+    payer = {"sub_appid": trader.merchant.official["appid"], "sub_openid": "oBuyer"}
+    answer = await trader.call(PAY, **trader.order("S1", wx_data=json.dumps(payer)))
+    assert answer["resp_code"] == "90000000"
+
+
+async def test_a_number_is_used_once_and_its_pay_info_is_not_given_again(trader: Trader) -> None:
+    assert (await trader.call(PAY, **trader.order("S1")))["trans_stat"] == "P"
+    again = await trader.call(PAY, **trader.order("S1"))
+    assert again["resp_code"] == "20000000"
+    assert "pay_info" not in again
+
+
+@pytest.mark.parametrize("kind", ["sign", "sys_id", "product_id", "huifu_id", "data", "body"])
+async def test_what_the_merchant_did_not_sign_is_http_922(trader: Trader, kind: str) -> None:
+    data = {"huifu_id": trader.known["huifu_id"], **trader.order("S1")}
+    wrong: dict[str, dict[str, Any]] = {
+        "sign": {"sign": "AAAA"},
+        "sys_id": {"sys_id": "6666"},
+        "product_id": {"product_id": "6666"},
+        "data": {"data": data | {"trans_amt": "9.91"}},
+    }
+    if kind == "huifu_id":
+        data |= {"huifu_id": "6666"}
+    answer = await trader.send(PAY, data, **wrong.get(kind, {}))
+    if kind == "body":
+        answer = await trader.merchant.http.post(PAY, content=b"[")
+    assert answer.status_code == 922
+
+
+async def test_another_content_type_is_refused(trader: Trader) -> None:
+    data = {"huifu_id": trader.known["huifu_id"], **trader.order("S1")}
+    sent = (await trader.send(PAY, data)).request.content
+    headers = {"Content-Type": "text/plain"}
+    answer = await trader.merchant.http.post(PAY, content=sent, headers=headers)
+    assert answer.json()["data"]["resp_code"] == "10000000"
+
+
+async def test_pay_info_that_was_changed_does_not_open_the_cashier(trader: Trader) -> None:
+    form = json.loads((await trader.call(PAY, **trader.order("S1")))["pay_info"])
+    said = await trader.merchant.control("pay", **form | {"nonceStr": "other"})
+    assert "fail (支付验证签名失败" in said["err_msg"]
+
+
+async def test_two_notifications_come_and_each_is_repeated_three_times(
+    trader: Trader, until: Until
+) -> None:
+    """The shop answers 204 without the words, which counts for WeChat but not here."""
+    shop = trader.merchant.shop
+    await trader.paid("S1")
+    await until(lambda: len(shop.received) == 2)
+    await trader.merchant.control("clock", advance_seconds=7 * 86400)
+    await until(lambda: len(shop.received) == 8)
+    await trader.merchant.control("clock", advance_seconds=7 * 86400)
+    assert len(shop.received) == 8
+    forms = [{k: v[0] for k, v in parse_qs(body.decode()).items()} for _, body in shop.received]
+    for form in forms:
+        trader.prove(form["resp_data"], form["sign"])
+    assert {json.loads(form["resp_data"])["notify_type"] for form in forms} == {"1", "2"}
+
+
+async def test_a_query_needs_the_day_or_huifus_own_number(trader: Trader) -> None:
+    made = await trader.call(PAY, **trader.order("S1"))
+    for asked, code in (
+        ({"org_req_seq_id": "S1", "org_req_date": DAY}, "00000100"),
+        ({"org_hf_seq_id": made["hf_seq_id"]}, "00000100"),
+        ({"org_req_seq_id": "S1"}, "23000001"),
+        ({"org_req_seq_id": "S1", "org_req_date": "20260102"}, "23000001"),
+        ({"org_req_date": DAY}, "21000000"),
+    ):
+        assert (await trader.call(f"{SCAN}/query", **asked))["resp_code"] == code, asked
+
+
+async def test_a_close_waits_a_minute_and_a_final_trade_is_not_closed(trader: Trader) -> None:
+    await trader.call(PAY, **trader.order("S1"))
+    close = {"req_date": DAY, "req_seq_id": "C1", "org_req_date": DAY, "org_req_seq_id": "S1"}
+    assert (await trader.call(f"{SCAN}/close", **close))["resp_code"] == "20000001"
+    await trader.merchant.control("clock", advance_seconds=60)
+    assert (await trader.call(f"{SCAN}/close", **close))["trans_stat"] == "S"
+    assert (await trader.call(f"{SCAN}/closequery", **close))["trans_stat"] == "S"
+    assert (await trader.call(f"{SCAN}/close", **close))["resp_code"] == "23000000"
+    await trader.paid("S2")
+    await trader.merchant.control("clock", advance_seconds=60)
+    paid = close | {"org_req_seq_id": "S2"}
+    assert (await trader.call(f"{SCAN}/close", **paid))["resp_code"] == "23000000"
+
+
+async def test_a_refund_is_found_by_its_own_numbers_and_never_exceeds_the_payment(
+    trader: Trader,
+) -> None:
+    await trader.paid("S1")
+    ask = {"req_date": DAY, "org_req_date": DAY, "org_req_seq_id": "S1"}
+    first = await trader.call(f"{SCAN}/refund", **ask, req_seq_id="R1", ord_amt="9.00")
+    assert (first["resp_code"], first["trans_stat"]) == ("00000100", "P")
+    again = await trader.call(f"{SCAN}/refund", **ask, req_seq_id="R1", ord_amt="9.00")
+    assert again["hf_seq_id"] == first["hf_seq_id"]
+    await trader.merchant.control("clock", advance_seconds=61)
+    more = await trader.call(f"{SCAN}/refund", **ask, req_seq_id="R2", ord_amt="0.91")
+    assert more["resp_code"] == "23000003"
+    by_own = {"org_req_date": DAY, "org_req_seq_id": "R1"}
+    assert (await trader.call(f"{SCAN}/refundquery", **by_own))["trans_stat"] == "S"
+    by_payment = {"org_req_date": DAY, "org_req_seq_id": "S1"}
+    assert (await trader.call(f"{SCAN}/refundquery", **by_payment))["resp_code"] == "23000001"
+
+
+async def test_no_merchant_platform_of_wechat_refunds_a_payment_of_huifu(trader: Trader) -> None:
+    await trader.paid("S1")
+    body = {"out_trade_no": "S1", "refund": 1}
+    answer = await trader.merchant.http.post("/_sandbox/refund", json=body)
+    assert answer.status_code == 404
+
+
+async def test_a_statement_is_written_the_day_after(trader: Trader) -> None:
+    await trader.paid("S1")
+    tomorrow = time.strftime("%Y%m%d", time.gmtime(time.time() + 8 * 3600 + 86400))
+    ask = {"req_date": DAY, "req_seq_id": "B1", "file_date": tomorrow, "bill_type": "TRADE_BILL"}
+    early = await trader.call("/v2/trade/check/filequery", **ask)
+    assert (early["file_details"], early["task_details"][0]["task_stat"]) == ([], "P")
+    await trader.merchant.control("clock", advance_seconds=48 * 3600)
+    [file] = (await trader.call("/v2/trade/check/filequery", **ask))["file_details"]
+    answer = await trader.merchant.http.get(file["download_url"])
+    assert answer.content[:2] == b"PK"
+    assert (await trader.merchant.http.get("/huifu/statement?token=x")).status_code == 404
