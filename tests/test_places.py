@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 import pytest
+from conftest import Bake
 from playwright.async_api import Browser, expect
-from running import Demo
+from running import Demo, started
 from walking import WECHAT, Visit, picture, visiting
 
 BROWSER = WECHAT.partition(" MicroMessenger")[0]
@@ -183,3 +184,27 @@ async def test_an_amount_of_ones_own_is_for_service_providers(demo: Demo, browse
 )
 def test_only_wechats_codes_are_drawn(demo: Demo, data: str) -> None:
     assert demo.http.get(f"{demo.shop}/qr.svg", params={"data": data}).status_code == 404
+
+
+async def test_a_shop_behind_huifu_shows_alipays_code_on_a_desktop(
+    bake: Bake, browser: Browser
+) -> None:
+    with started(bake(channels="all"), SHOP_CHANNELS="huifu") as demo:
+        async with visiting(demo, browser, **DESKTOP) as visit:
+            await fill_and_pay(visit)
+            code = visit.page.get_by_test_id("code")
+            await expect(code).to_be_visible()
+            url = await code.get_attribute("data-code-url") or ""
+            assert url.startswith("https://qr.alipay.com/")
+            await visit.sees("said", "支付宝")
+            await picture(visit.page, "alipay")
+            [asked] = visit.problems  # the browser's own line about the scene that is off
+            assert "409" in asked
+            visit.problems.clear()
+            assert demo.control("scan", code_url=url)["err_msg"] == "ok"
+            await visit.has("PAID")
+        async with visiting(demo, browser) as visit:
+            await fill_and_pay(visit)
+            await visit.tap("sandbox-pay")
+            await visit.has("PAID")
+        assert not demo.wire("request", "/v3/pay")

@@ -1,6 +1,6 @@
 import { ApiError, api, newKey, patiently, pause } from './api.js';
 import { alarm, barView, collectView, lostView, openView, orderView, ordersView, shopView, show } from './views.js';
-import { WAYS, place, toMiniProgram } from './wechat.js';
+import { WAYS, payBy, place, toMiniProgram } from './wechat.js';
 
 const LADDER = [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 15, 30, 60]; // seconds, the last repeats
 const FINAL = ['PAID', 'REFUNDED', 'CLOSED'];
@@ -99,7 +99,7 @@ async function pay() {
   Object.assign(page, { said: 'paying', why: '', code: '' });
   follow(number);
   try {
-    if (way) heard = await way.open(await startPayment(number, way.scene));
+    if (way) heard = await payBy(way, (scene) => startPayment(number, scene));
     else await handOver(number);
   } catch (error) {
     complain(error);

@@ -14,9 +14,11 @@ const REFUND_STATES = { SUCCESS: '已到账', REJECTED: '未成功', CLOSED: '�
 const SAID = {
   cancel: '付款没有完成，订单为您留着',
   late: '微信还没有确认。如果已经付款，请不要重复支付',
-  left: '如果已经在微信里付款，请点「已完成支付」',
+  left: '如果已经付款，请点「已完成支付」',
   scan: '请用微信「扫一扫」付款；长按图片识别不了',
+  alipay: '请用支付宝「扫一扫」付款',
 };
+const CODES = ['scan', 'alipay'];
 const PAY = { wechat: '微信支付', phone: '微信支付', desktop: '微信扫码支付', webview: '去小程序支付' };
 
 function h(name, attributes = {}, ...children) {
@@ -108,7 +110,7 @@ export function lostView() {
 // The picture is drawn by the shop; the code changes when it is renewed.
 function codeView(code) {
   const src = `/qr.svg?data=${encodeURIComponent(code)}`;
-  return h('img', { class: 'code', src, alt: '微信支付二维码', 'data-test': 'code', 'data-code-url': code });
+  return h('img', { class: 'code', src, alt: '付款二维码', 'data-test': 'code', 'data-code-url': code });
 }
 
 export function orderView({ order, where, said, why, code }) {
@@ -121,7 +123,7 @@ export function orderView({ order, where, said, why, code }) {
     h('h2', {}, title, h('small', {}, english)),
     h('strong', { 'data-test': 'amount' }, yuan(order.total_fen)),
     open && h('p', { class: 'timer' }, '剩余 ', h('time', { 'data-until': order.expires_at }), ' · 过期自动关闭'),
-    open && said === 'scan' && codeView(code),
+    open && CODES.includes(said) && codeView(code),
     open && said && h('p', { class: 'said', 'data-test': 'said' }, SAID[said] || `微信支付没有成功 ${why}`));
   const nav = actions(order, state, said, PAY[where]);
   return h('article', { 'data-test': 'order', 'data-state': state }, face, nav, details(order));
@@ -133,9 +135,10 @@ function actions({ payments }, state, said, pay) {
   const held = payments.some((payment) => payment.state === 'HELD');
   const home = h('a', { class: 'plain', href: '/', 'data-go': '', 'data-test': 'back' }, '回到小店');
   if (state !== 'OPEN' || held) return h('nav', {}, held && h('p', {}, '付款正在人工核对，请联系商家'), home);
-  const again = { left: '重新支付', scan: '换一个二维码' }[said] || (pay === '微信支付' ? '继续支付' : pay);
+  const shown = CODES.includes(said);
+  const again = (shown ? '换一个二维码' : said === 'left' && '重新支付') || (pay === '微信支付' ? '继续支付' : pay);
   const done = said === 'left' && button('check', 'primary', '已完成支付');
-  const more = [button('pay', done || said === 'scan' ? 'plain' : 'primary', again), button('cancel', 'plain', '取消订单')];
+  const more = [button('pay', done || shown ? 'plain' : 'primary', again), button('cancel', 'plain', '取消订单')];
   return h('nav', { class: 'pair' }, done, ...more, home);
 }
 

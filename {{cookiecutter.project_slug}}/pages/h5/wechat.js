@@ -33,12 +33,29 @@ export async function cashier({ invoke }) {
   return { said, why: (answer && answer.err_desc) || '' };
 }
 
-// The scene that each place pays in, and what opens its cashier.
+function leave(url) {
+  location.assign(url);
+  return { said: 'left' };
+}
+
+// The scene that each place pays in, and what opens its cashier; otherwise Alipay 支付宝.
+const app = { scene: 'alipay', open: ({ app_url }) => leave(app_url) };
+const code = { scene: 'alipay', open: ({ code_url }) => ({ said: 'alipay', code: code_url }) };
 export const WAYS = {
   wechat: { scene: 'jsapi', open: cashier },
-  phone: { scene: 'h5', open: ({ h5_url }) => { location.assign(h5_url); return { said: 'left' }; } },
-  desktop: { scene: 'native', open: ({ code_url }) => ({ said: 'scan', code: code_url }) },
+  phone: { scene: 'h5', open: ({ h5_url }) => leave(h5_url), otherwise: app },
+  desktop: { scene: 'native', open: ({ code_url }) => ({ said: 'scan', code: code_url }), otherwise: code },
 };
+
+// Start a payment and open its cashier; a shop that does not offer the scene may offer another.
+export async function payBy(way, start) {
+  try {
+    return await way.open(await start(way.scene));
+  } catch (error) {
+    if (error.code !== 'SCENE_OFF' || !way.otherwise) throw error;
+    return payBy(way.otherwise, start);
+  }
+}
 
 // developers.weixin.qq.com/miniprogram/dev/component/web-view.html
 export async function toMiniProgram(path) {

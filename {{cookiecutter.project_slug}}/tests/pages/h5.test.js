@@ -79,6 +79,28 @@ test('a desktop browser shows a code and polls its own server', async () => {
   assert.equal(it.page().order.state, 'PAID');
 });
 
+test('a shop without a code of WeChat may show one of Alipay, and lets a phone open its app', async () => {
+  const off = [409, { code: 'SCENE_OFF', message: 'off' }];
+  const seen = {};
+  for (const agent of [DESKTOP, PHONE]) {
+    const server = shop();
+    server.faults['POST /api/orders/N1/payments'] = [off];
+    seen[agent] = await buy(server, { agent, bridge: 'none' });
+    const { body } = server.calls.filter(({ route }) => route.endsWith('/payments'))[1];
+    assert.deepEqual([body, seen[agent].seen.alarms], [{ scene: 'alipay' }, []]);
+  }
+  assert.deepEqual([seen[DESKTOP].page().said, seen[DESKTOP].page().code], ['alipay', 'https://qr.alipay.com/x']);
+  assert.deepEqual([seen[PHONE].page().said, seen[PHONE].seen.left], ['left', ['alipays://x']]);
+});
+
+test('a shop that offers neither says so once', async () => {
+  const server = shop();
+  const off = [409, { code: 'SCENE_OFF', message: 'off' }];
+  server.faults['POST /api/orders/N1/payments'] = [off, off];
+  const it = await buy(server, { agent: DESKTOP, bridge: 'none' });
+  assert.deepEqual(it.seen.alarms.map(([text]) => text), ['这里还不能用微信支付']);
+});
+
 test('a web-view hands the order over to the mini program', async () => {
   const it = await buy(shop(), { agent: `${WECHAT} miniProgram/wx1`, bridge: 'early' });
   assert.deepEqual(it.seen.left, ['mini program /pages/order/order?number=N1&handover=T']);

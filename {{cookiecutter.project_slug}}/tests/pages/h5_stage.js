@@ -21,6 +21,7 @@ function script() {
 
 const OPENS = {
   jsapi: { invoke: INVOKE }, h5: { h5_url: 'https://wx.tenpay.com/x' }, native: { code_url: 'weixin://wxpay/x' },
+  alipay: { code_url: 'https://qr.alipay.com/x', app_url: 'alipays://x' },
 };
 
 function shop() {

@@ -69,4 +69,4 @@ def test_the_paths_are_those_of_the_contract() -> None:
         "/api/orders/${encodeURIComponent(number)}",
         "/oauth/start",
     }
-    assert set(re.findall(r"scene: '(\w+)'", SCRIPTS)) == {"jsapi", "h5", "native"}
+    assert set(re.findall(r"scene: '(\w+)'", SCRIPTS)) == {"jsapi", "h5", "native", "alipay"}
