@@ -156,6 +156,19 @@ async def test_it_is_not_closed_in_the_first_minute_but_then(stage: Stage) -> No
     assert (await buyer.pay(started["invoke"]))["err_msg"] != "requestPayment:ok"
 
 
+async def test_a_close_that_is_under_way_is_asked_for_until_it_is_proved(stage: Stage) -> None:
+    buyer, order, started = await begun(stage)
+    await buyer.pay(started["invoke"], outcome="typing")
+    await stage.advance(61)
+    answer = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "CLOSING")
+    assert len(await calls(stage, "/scanpay/closequery")) == 1
+    assert (await Payment.get()).state == "OPEN"
+    await buyer.pay(started["invoke"], outcome="fail")
+    await sweeps(stage, 3, 30)
+    assert (await Order.get()).state == "CLOSED"
+
+
 async def test_an_order_that_nobody_pays_expires_and_is_closed_at_huifu(stage: Stage) -> None:
     _, _, started = await begun(stage)
     await stage.advance(31 * 60)
@@ -324,3 +337,10 @@ async def test_settings_that_are_wrong_are_named(
     with pytest.raises(SettingsError, match=name):
         build(Env({**whole, **of_huifu(known), **changes}))
     assert "huifu" not in build(Env(whole)).channels
+
+
+async def test_the_doctor_lets_the_gateway_check_the_keys(stage: Stage) -> None:
+    channel = stage.shop.channels["huifu"]
+    assert [one.ok for one in await channel.examine()] == [True, True]
+    await stage.control("faults", answers={"query": "wrong_key"})
+    assert [one.ok for one in await channel.examine()] == [True, False]
