@@ -38,7 +38,13 @@ TRADE_TYPES = {
 }
 STATES = {"S": "PAID", "F": "CLOSED"}
 ALIPAY_SCANNER = "alipays://platformapi/startapp?saId=10000007&qrcode="
-SETTINGS = ("SYS_ID", "PRODUCT_ID", "ID", "PRIVATE_KEY", "PUBLIC_KEY")
+SETTINGS = (
+    "SHOP_HUIFU_SYS_ID",
+    "SHOP_HUIFU_PRODUCT_ID",
+    "SHOP_HUIFU_ID",
+    "SHOP_HUIFU_PRIVATE_KEY",
+    "SHOP_HUIFU_PUBLIC_KEY",
+)
 
 
 class Huifu(RefundVerbs):
@@ -198,25 +204,26 @@ def demo_settings(known: Mapping[str, Any]) -> dict[str, str]:
     """Take the sandbox's own keys."""
     given = known["huifu"]
     names = ("sys_id", "product_id", "huifu_id", "merchant_private_key", "huifu_public_key")
-    return {f"SHOP_HUIFU_{mine}": given[name] for mine, name in zip(SETTINGS, names, strict=True)}
+    return dict(zip(SETTINGS, (given[name] for name in names), strict=True))
 
 
 def build(parts: ch.Parts) -> Huifu | None:
     """Build the channel if SHOP_HUIFU_ID is set; what is wrong is noted in `parts.env`."""
     env, settings = parts.env, parts.settings
-    values = {name: env.get(f"SHOP_HUIFU_{name}") for name in SETTINGS}
-    if not any(values.values()) and "huifu" not in settings.channels:
+    values = [env.get(name) for name in SETTINGS]
+    if not any(values) and "huifu" not in settings.channels:
         return None
-    for name in (name for name, text in values.items() if not text):
-        env.problem(
-            f"SHOP_HUIFU_{name}", "is missing while the others are set", "see docs/huifu.md"
-        )
-    log.hide([values["PRIVATE_KEY"]])
+    for name, text in zip(SETTINGS, values, strict=True):
+        if not text:
+            env.problem(name, "is missing while the others are set", "see docs/huifu.md")
+    sys_id, product_id, huifu_id, private, public = values
+    log.hide([private])
     host = {"host": settings.sandbox_url} if settings.sandbox_url else {}
     try:
-        own, theirs = sign.private_key(values["PRIVATE_KEY"]), sign.public_key(values["PUBLIC_KEY"])
+        own, theirs = sign.private_key(private), sign.public_key(public)
     except ValueError:
         env.problem("SHOP_HUIFU_PRIVATE_KEY", "or _PUBLIC_KEY is not an RSA key", "base64 or PEM")
         return None
-    named = (values["SYS_ID"], values["PRODUCT_ID"], values["ID"])
-    return Huifu(settings, Client(parts.http, *named, own, theirs, **host), parts.clock)
+    return Huifu(
+        settings, Client(parts.http, sys_id, product_id, huifu_id, own, theirs, **host), parts.clock
+    )

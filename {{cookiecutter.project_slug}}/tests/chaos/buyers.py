@@ -39,6 +39,7 @@ class Buyer:
     luck: random.Random
     n: int
     carts: Sequence[Sequence[str]] = ()
+    channels: Sequence[str] = ()
 
     async def live(self) -> None:
         """Log in, order, and do what this person wants."""
@@ -94,7 +95,7 @@ class Buyer:
                 return order
 
     async def _start(self, order_no: str, scene: str = "miniprogram") -> dict[str, Any] | None:
-        path, channel = f"/api/orders/{order_no}/payments", self.luck.choice([None, *CHANNELS])
+        path, channel = f"/api/orders/{order_no}/payments", self.luck.choice([None, *self.channels])
         for _ in range(40):
             answer = await self._call("POST", path, {"scene": scene, "channel": channel})
             if answer.status_code in (200, 201):
@@ -138,6 +139,7 @@ class Buyer:
     ) -> httpx.Response:
         """Ask any instance; again while none answers, or nobody knows the outcome."""
         headers = self.headers if headers is None else headers
+        said = ""
         for _ in range(400):
             shop = self.luck.choice(self.town.shops)
             try:
@@ -149,5 +151,6 @@ class Buyer:
                 continue
             if answer.status_code < 500:
                 return answer
+            said = answer.text
             await asyncio.sleep(0.05)
-        raise AssertionError(f"{method} {path} was never answered")
+        raise AssertionError(f"{method} {path} was never answered: {said}")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from shop.models import Event, Notification, Order, Payment, Refund
-from tests.chaos.buyers import Buyer
+from tests.chaos.buyers import CHANNELS, Buyer
 from tests.chaos.points import POINTS
 from tests.chaos.town import Instance, Town
 
@@ -60,7 +60,8 @@ class Storm:
 
             async def one(n: int) -> None:
                 async with gate:
-                    await Buyer(self.town, http, random.Random(f"{self.seed}-{n}"), n).live()
+                    luck = random.Random(f"{self.seed}-{n}")
+                    await Buyer(self.town, http, luck, n, channels=CHANNELS).live()
                 if n % 100 == 99:
                     say(f"{n + 1} orders, {self.town.kills} kills")
 

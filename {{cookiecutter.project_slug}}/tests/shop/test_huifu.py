@@ -344,3 +344,25 @@ async def test_the_doctor_lets_the_gateway_check_the_keys(stage: Stage) -> None:
     assert [one.ok for one in await channel.examine()] == [True, True]
     await stage.control("faults", answers={"query": "wrong_key"})
     assert [one.ok for one in await channel.examine()] == [True, False]
+
+
+async def test_a_number_that_huifu_never_got_is_closed_when_the_order_ends(stage: Stage) -> None:
+    await stage.control("faults", answers={"prepay": "reset_before"}, times=1)
+    buyer = await stage.buyer()
+    order = await buyer.order()
+    assert (await wish(buyer, order["order_no"])).status_code == 503
+    await stage.advance(31 * 60)
+    await sweeps(stage, 3, 61)
+    assert (await Order.get()).state == "CLOSED"
+    assert (await Payment.get()).state == "CLOSED"
+
+
+async def test_a_refund_of_a_later_day_is_asked_for_by_its_own_day(stage: Stage) -> None:
+    buyer, order, started = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await become(buyer, order["order_no"], "PAID")
+    await stage.advance(86400)
+    await stage.control("faults", notifications="drop")
+    assert (await give_back(stage, order["order_no"], 100)).status_code == 202
+    await sweeps(stage, 2, 61)
+    assert (await Refund.get()).state == "SUCCESS"
