@@ -23,20 +23,22 @@ CASHIERS = ("sub_appid", "combine_appid", "sp_appid", "appid")
 
 
 def opens(payment: Payment, order: Order, merchant: Merchant, shop_url: str) -> dict[str, Any]:
-    """Sign what the bridge, wx.requestPayment or the App SDK takes; or give the link, the code.
-
-    `redirect_url` is where WeChat's H5 page sends the buyer back to; it proves nothing.
-    """
+    """Sign what the bridge, wx.requestPayment or the App SDK takes; or give the link, the code."""
     prepay = payment.prepay
     if "code_url" in prepay:
         return {"code_url": prepay["code_url"]}
     if "h5_url" in prepay:
-        back = quote(f"{shop_url}/?order={order.order_no}&back=1", safe="")
-        return {"h5_url": f"{prepay['h5_url']}&redirect_url={back}"}
+        return {"h5_url": with_way_back(prepay["h5_url"], order, shop_url)}
     appid = next(payment.parties[name] for name in CASHIERS if name in payment.parties)
     sign = invoke.app if payment.product == "app" else invoke.bridge
     now, nonce = int(Clock.real()), secrets.token_hex(16)
     return {"invoke": sign(merchant, appid, prepay["prepay_id"], timestamp=now, nonce=nonce)}
+
+
+def with_way_back(link: str, order: Order, shop_url: str) -> str:
+    """Tell WeChat's H5 page where to send the buyer back to; coming back proves nothing."""
+    back = quote(f"{shop_url}/?order={order.order_no}&back=1", safe="")
+    return f"{link}&redirect_url={back}"
 
 
 def scene_info(product: str, draft: ch.Draft, store: str = "") -> dict[str, Any] | None:

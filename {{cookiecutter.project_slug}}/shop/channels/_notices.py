@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from shop import channels as ch
@@ -11,14 +12,14 @@ from wechat import errors, notify, refunds
 from wechat.notify import Envelope
 
 
-class NotificationVerbs:
+class NotificationVerbs(ABC):
     """What WeChat's channels share when something arrives."""
 
     house: House
 
+    @abstractmethod
     def open(self, key: bytes, envelope: Envelope) -> Sequence[ch.Trade]:
         """Decrypt a payment of this channel's kind."""
-        raise NotImplementedError
 
     async def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """Prove a notification 验签; its key is the notification id."""

@@ -2,7 +2,7 @@
 
 import datetime
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
@@ -41,13 +41,8 @@ class RefundVerbs:
     async def refund(self, payment: Payment, refund: Refund) -> ch.RefundTrade:
         """Send the stored body, byte for byte."""
         client = self.house.client_for(payment)
-        try:
-            with translated():
-                return refund_trade(await refunds.create(client, refund.request.encode()))
-        except ch.Refused as error:
-            if error.code in NOT_NOW:
-                raise ch.NotNow(str(error), code=error.code) from error
-            raise
+        with put_off(NOT_NOW), translated():
+            return refund_trade(await refunds.create(client, refund.request.encode()))
 
     async def query_refund(
         self, payment: Payment, out_refund_no: str, request: str = ""
@@ -81,6 +76,17 @@ class RefundVerbs:
         if kind != "refund" or not refunds.is_v2_xml(body):
             return None
         return 200, "text/xml", refunds.V2_RECEIVED
+
+
+@contextmanager
+def put_off(codes: Collection[str]) -> Iterator[None]:
+    """Turn refusals that are not the refund's own fault into NotNow: it waits."""
+    try:
+        yield
+    except ch.Refused as error:
+        if error.code in codes:
+            raise ch.NotNow(str(error), code=error.code) from error
+        raise
 
 
 @contextmanager

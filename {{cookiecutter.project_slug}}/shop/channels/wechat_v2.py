@@ -11,17 +11,16 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from shop import channels as ch
 from shop import log
-from shop.channels._cashier import STATES
+from shop.channels._cashier import STATES, with_way_back
 from shop.channels._merchant import read_merchant, translated
 from shop.channels._parties import own_apps
-from shop.channels._refunds import proved, rows_of
+from shop.channels._refunds import proved, put_off, rows_of
 from shop.clock import Clock
 from shop.models import Order, Payment, Refund
 from shop.settings import Env, Settings
@@ -99,8 +98,7 @@ class WeChatV2:
         if "code_url" in prepay:
             return {"code_url": prepay["code_url"]}
         if "mweb_url" in prepay:
-            back = quote(f"{self._url}/?order={order.order_no}&back=1", safe="")
-            return {"h5_url": f"{prepay['mweb_url']}&redirect_url={back}"}
+            return {"h5_url": with_way_back(prepay["mweb_url"], order, self._url)}
         appid, now = payment.parties["appid"], int(Clock.real())
         return {"invoke": v2.invoke(self.client, appid, prepay["prepay_id"], timestamp=now)}
 
@@ -133,15 +131,8 @@ class WeChatV2:
 
     async def refund(self, payment: Payment, refund: Refund) -> ch.RefundTrade:
         """Send the stored fields, with a fresh nonce and sign."""
-        try:
-            with translated():
-                return refund_trade(
-                    await v2_refunds.refund(self.client, json.loads(refund.request))
-                )
-        except ch.Refused as error:
-            if error.code in NOT_NOW:
-                raise ch.NotNow(str(error), code=error.code) from error
-            raise
+        with put_off(NOT_NOW), translated():
+            return refund_trade(await v2_refunds.refund(self.client, json.loads(refund.request)))
 
     async def query_refund(
         self, payment: Payment, out_refund_no: str, request: str = ""
