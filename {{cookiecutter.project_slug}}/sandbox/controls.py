@@ -238,6 +238,8 @@ def _rows(order: Order, now: float) -> list[dict[str, Any]]:
     }
     if order.purchase.combined:
         row["combine_out_trade_no"] = order.purchase.number
+    if order.provider_id:
+        row["provider_id"] = order.provider_id
     if "sub_mchid" in order.parties:
         row["sub_mchid"] = order.parties["sub_mchid"]
     return [

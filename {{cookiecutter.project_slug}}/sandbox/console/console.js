@@ -63,7 +63,7 @@ function orderRow(order) {
   return el('tr', {},
     el('td', {}, el('code', {}, order.out_trade_no), el('div', {}, el('small', {}, order.transaction_id || '—')),
       ...order.refunds.map(refundRow)),
-    el('td', {}, yuan(order.total), el('div', {}, tag(order.trade_state, tones[order.trade_state])), told || '', paid ? refundButton(order) : ''));
+    el('td', {}, yuan(order.total), el('div', {}, tag(order.trade_state, tones[order.trade_state])), told || '', paid && !order.provider_id ? refundButton(order) : ''));
 }
 
 function showOrders(orders) {
