@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+from checkout.config import ConfigError, Env
 from shop import database, log, settings
-from shop.settings import ROOT, Env, SettingsError
+from shop.settings import ROOT
 
 COMMANDS = {
     "serve": "take orders and payments 启动",
@@ -31,7 +32,7 @@ def main() -> int:
     run: Callable[[argparse.Namespace], int] = globals()[args.command]
     try:
         return run(args)
-    except SettingsError as error:
+    except ConfigError as error:
         print(f"{error}\nSee .env.example; `python -m shop doctor` explains.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -99,7 +100,7 @@ async def _sweep(*, once: bool) -> int:
     await shop.start()
     try:
         if once:
-            print(json.dumps(await shop.sweep.once()))
+            print(json.dumps(await shop.checkout.sweep_once()))
         else:
             await forever(shop.patrol, pause=1)
     finally:
@@ -113,20 +114,20 @@ def bill(args: argparse.Namespace) -> int:
 
 
 async def _bill(day: date, *, as_json: bool) -> int:
+    from checkout.bill import Bill
+    from checkout.channels import ChannelError, NoBillYet
     from shop.app import build
-    from shop.bill import Bill
-    from shop.channels import ChannelError, NoBillYet, books
 
     shop = build(environment())
     await shop.start()
-    found, rows, foreign = [], 0, 0
+    differences, rows, foreign = [], 0, 0
     try:
-        for together in books(shop.channels).values():
-            bill = Bill(together, day, shop.settings.trade_prefix, shop.clock)
-            async for one in bill.differences(_progress):
-                found.append(one._asdict())
+        for books in shop.checkout.channels.books().values():
+            bill = Bill(books, day, shop.checkout.config.trade_prefix, shop.clock)
+            async for line in bill.differences(_progress):
+                differences.append(line._asdict())
                 if not as_json:
-                    print(f"{one.kind:20} {one.number}  here {one.here}, there {one.there}")
+                    print(f"{line.kind:20} {line.number}  here {line.here}, there {line.there}")
             rows, foreign = rows + bill.count.rows, foreign + bill.count.foreign
     except ChannelError as error:
         why = "no bill yet" if isinstance(error, NoBillYet) else "the bill was not fetched"
@@ -134,12 +135,12 @@ async def _bill(day: date, *, as_json: bool) -> int:
         return 2
     finally:
         await shop.stop()
-    said: dict[str, Any] = {"date": str(day), "rows": rows, "foreign": foreign}
+    report: dict[str, Any] = {"date": str(day), "rows": rows, "foreign": foreign}
     if as_json:
-        print(json.dumps({**said, "differences": found}))
+        print(json.dumps({**report, "differences": differences}))
     else:
-        print(f"{day}: {rows} rows, {foreign} foreign, {len(found)} differences")
-    return 1 if found else 0
+        print(f"{day}: {rows} rows, {foreign} foreign, {len(differences)} differences")
+    return 1 if differences else 0
 
 
 def _progress(rows: int) -> None:
@@ -150,9 +151,9 @@ def doctor(_: argparse.Namespace) -> int:
     """Print what is right and what is wrong; exit 1 when anything is."""
     from shop import doctor as examine
 
-    found = asyncio.run(examine.findings(environment()))
-    print(examine.report(found))
-    return 0 if all(finding.ok for finding in found) else 1
+    findings = asyncio.run(examine.findings(environment()))
+    print(examine.report(findings))
+    return 0 if all(finding.ok for finding in findings) else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Build every object of the shop once. Read this first; web/server.py hangs the routes on them.
 
-A request goes web/ → ordering or checkout → a channel → wechat/; a notification comes
-web/notify → inbox → a channel → ledger. Nothing else moves money.
+A request goes web/ → checkout/ → a channel → wechat/; a notification comes web/notify →
+checkout/notifications → a channel → the ledger.
 """
 
 import asyncio
@@ -10,24 +10,20 @@ from dataclasses import dataclass
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from shop import channels, database, log, settings
-from shop.checkout import Checkout
-from shop.clock import Clock
-from shop.handover import Handover
-from shop.inbox import Inbox
-from shop.ledger import Ledger
-from shop.login import Login
+from accounts.login import Login
+from accounts.sessions import Sessions
+from checkout import channels
+from checkout import log as events
+from checkout.clock import Clock
+from checkout.config import Env
+from checkout.engine import Checkout
+from checkout.events import Hooks
+from shop import database, log, on_paid, settings
 from shop.metrics import Metrics
-from shop.ordering import Ordering
-from shop.refund_ledger import RefundLedger
-from shop.refunds import Refunds
-from shop.sessions import Sessions
-from shop.settings import Env, Settings
-from shop.sweep import Sweep
-from shop.truth import Truth
-from shop.work import Work
+from shop.settings import Settings
 
 DRAIN_SECONDS = 8
+OAUTH_STATE_KEPT = 60  # seconds after its end
 
 
 @dataclass
@@ -36,20 +32,10 @@ class Shop:
 
     settings: Settings
     clock: Clock
-    work: Work
     http: httpx.AsyncClient
-    clients: list[httpx.AsyncClient]
-    channels: dict[str, channels.Channel]
-    ledger: Ledger
-    truth: Truth
-    refunds: Refunds
-    inbox: Inbox
-    ordering: Ordering
     checkout: Checkout
-    handover: Handover
     login: Login
     sessions: Sessions
-    sweep: Sweep
     metrics: Metrics
     leaving: bool = False
 
@@ -59,58 +45,77 @@ class Shop:
         await self.synchronise()
 
     async def synchronise(self) -> None:
-        """In sandbox mode take over the sandbox's virtual time."""
-        if self.settings.sandbox_url:
-            await self.clock.ask(self.http, self.settings.sandbox_url)
+        """In sandbox mode take over the sandbox's virtual time: every answer of it carries it."""
+        if not self.settings.sandbox_url:
+            return
+        try:
+            await self.http.get(f"{self.settings.sandbox_url}/_sandbox/clock")
+        except httpx.HTTPError as error:
+            events.warning("the sandbox does not answer", why=str(error))
 
     async def patrol(self) -> None:
         """Sweep once, as a unit of work."""
         await self.synchronise()
-        await asyncio.shield(self.work.start(self.sweep.once()))
+        await self.checkout.sweep_once()
+        forget = self.login.forget_states(older_than_seconds=OAUTH_STATE_KEPT)
+        await asyncio.shield(self.checkout.work.start(forget))
 
     async def stop(self) -> None:
         """Finish what is under way, then close."""
-        if left := await self.work.drain(seconds=DRAIN_SECONDS):
-            log.warning("stopped with work under way", units=left)
-        for client in self.clients:
-            await client.aclose()
+        if left := await self.checkout.drain(seconds=DRAIN_SECONDS):
+            events.warning("stopped with work under way", units=left)
+        await self.aclose()
         await database.close()
+
+    async def aclose(self) -> None:
+        """Close every client."""
+        await self.checkout.aclose()
+        await self.http.aclose()
 
 
 def build(env: Env) -> Shop:
-    """Read the settings and build the shop. Raises SettingsError naming what is wrong."""
-    found = settings.load(env)
-    log.hide(found.secrets)
-    clock, work = Clock(), Work()
-    http = httpx.AsyncClient(
+    """Read the settings and build the shop. Raises ConfigError naming what is wrong."""
+    read, clock = settings.load(env), Clock()
+    http = _http(clock, in_sandbox=bool(read.sandbox_url))
+    built = channels.load(env, read.checkout, http, clock)
+    log.hide(env.secrets)
+    env.check()
+    return Shop(
+        settings=read,
+        clock=clock,
+        http=http,
+        checkout=Checkout(read.checkout, built, _hooks(), clock),
+        login=Login(read.login, http, clock.now),
+        sessions=Sessions(read.secret_key, secure=read.secure),
+        metrics=Metrics(clock),
+    )
+
+
+def _http(clock: Clock, *, in_sandbox: bool) -> httpx.AsyncClient:
+    """Return the one HTTP client: its pool survives cancelled requests, its hooks watch clocks."""
+
+    async def compare(answer: httpx.Response) -> None:
+        timestamp = answer.headers.get("Wechatpay-Timestamp", "")
+        if timestamp.isdecimal() and len(timestamp) < 12:
+            clock.skew_seconds = int(timestamp) - clock.real()
+
+    async def follow(answer: httpx.Response) -> None:
+        offset = answer.headers.get("X-Sandbox-Offset", "")
+        if offset.lstrip("-").isdigit():
+            clock.offset_seconds = int(offset)
+
+    return httpx.AsyncClient(
         transport=AiohttpTransport(trust_env=False, limits=httpx.Limits(max_connections=200)),
         trust_env=False,
         timeout=httpx.Timeout(10, connect=5),
-        event_hooks={"response": [clock.compare, *[clock.follow] * bool(found.sandbox_url)]},
+        event_hooks={"response": [compare, follow] if in_sandbox else [compare]},
     )
-    parts = channels.Parts(env, found, http, clock, clients=[http])
-    ways = channels.load(parts)
-    env.check()
-    ledger = Ledger(clock)
-    truth = Truth(ways, ledger, clock)
-    refunds = Refunds(ways, RefundLedger(clock), truth, clock)
-    inbox = Inbox(ways, ledger, refunds, clock)
-    return Shop(
-        settings=found,
-        clock=clock,
-        work=work,
-        http=http,
-        clients=parts.clients,
-        channels=ways,
-        ledger=ledger,
-        truth=truth,
-        refunds=refunds,
-        inbox=inbox,
-        ordering=Ordering(clock, found.order_ttl),
-        checkout=Checkout(found.trade_prefix, ways, ledger, truth, clock, work),
-        handover=Handover(found.secret_key),
-        login=Login(found, http, clock),
-        sessions=Sessions(found.secret_key, secure=found.secure),
-        sweep=Sweep(inbox, ledger, truth, refunds, clock),
-        metrics=Metrics(clock),
+
+
+def _hooks() -> Hooks:
+    """Hand the owner's functions on; each is looked up when it is called."""
+    return Hooks(
+        on_paid=lambda order, event_id: on_paid.on_paid(order, event_id),
+        on_closed=lambda order, event_id: on_paid.on_closed(order, event_id),
+        on_refunded=lambda order, refund, event_id: on_paid.on_refunded(order, refund, event_id),
     )

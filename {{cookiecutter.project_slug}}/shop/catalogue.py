@@ -9,12 +9,14 @@ class Product:
 
     `merchant` is the merchant number 商户号 that gets the money, "" the shop's own; an order for
     several merchants is paid combined 合单. Service providers name a sub merchant 特约商户.
+    `kind` is physical, service or virtual: virtual goods cannot be paid in a mini program.
     """
 
     sku: str
     name: str
     price_fen: int
     merchant: str = ""
+    kind: str = "physical"
 
 
 PRODUCTS = (

@@ -14,8 +14,9 @@ from typing import Any
 
 import httpx
 
-from shop.channels import demo_settings
-from shop.settings import ROOT, Env
+from checkout.channels import demo_settings
+from checkout.config import Env
+from shop.settings import ROOT
 
 PATIENCE = 30  # seconds to wait for a process or a payment
 WIDTH = 92

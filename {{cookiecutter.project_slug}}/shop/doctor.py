@@ -5,11 +5,12 @@ from pathlib import Path
 
 import httpx
 
+from checkout import database as engine
+from checkout.channels import Finding
+from checkout.clock import Clock
+from checkout.config import ConfigError, Env
 from shop import database
 from shop.app import Shop, build
-from shop.channels import Finding
-from shop.clock import Clock
-from shop.settings import Env, SettingsError
 from wechat import keys
 from wechat.errors import KeyMaterialError
 
@@ -21,7 +22,7 @@ async def findings(env: Env) -> list[Finding]:
     """Return everything that was looked at, in the order in which one would mend it."""
     try:
         shop = build(env)
-    except SettingsError:
+    except ConfigError:
         return unread(env) + [Finding(False, *problem.split(": ", 1)) for problem in env.problems]
     found = unread(env)
     found.append(Finding(True, f"settings: {len(env.names())} variables"))
@@ -29,11 +30,10 @@ async def findings(env: Env) -> list[Finding]:
         found += await _database(shop)
         found += certificate(env)
         found.append(await clock_skew(shop.http, shop.settings.sandbox_url or WECHAT))
-        for channel in shop.channels.values():
+        for channel in shop.checkout.channels.values():
             found += await channel.examine()
     finally:
-        for client in shop.clients:
-            await client.aclose()
+        await shop.aclose()
     return found
 
 
@@ -47,8 +47,11 @@ async def _database(shop: Shop) -> list[Finding]:
     try:
         await database.connect(shop.settings.database_url)
         missing = await database.unapplied()
+        await engine.check()
         advice = f"run python -m shop migrate ({', '.join(missing)})" if missing else ""
         return [Finding(True, "database answers"), Finding(not missing, "schema", advice)]
+    except ConfigError as error:
+        return [Finding(False, "database", str(error))]
     except Exception as error:
         return [Finding(False, "database answers", f"{type(error).__name__}: SHOP_DATABASE_URL?")]
     finally:

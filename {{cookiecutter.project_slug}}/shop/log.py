@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, a request id on each, secrets taken out."""
+"""How the logs are written: one JSON object a line, a request id on each, secrets taken out."""
 
 import json
 import logging
@@ -6,45 +6,31 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
-_logger = logging.getLogger("shop")
+from checkout.log import request_id
+
+LOGGERS = ("checkout", "accounts")
 _hidden: set[str] = set()
+_pattern = re.compile(r"(?!)")
 
 
 def hide(values: Iterable[str]) -> None:
     """Never print these values again, wherever they turn up; of a PEM text no line either."""
+    global _pattern
     for value in values:
         lines = re.split(r"[\r\n]+|\\+[rn]", value)
         _hidden.update(part for part in (value, *lines) if len(part) >= 8)
+    written = {form for value in _hidden for form in (value, json.dumps(value)[1:-1])}
+    _pattern = re.compile(
+        "|".join(map(re.escape, sorted(written, key=len, reverse=True))) or "(?!)"
+    )
 
 
 def begin(given: str = "") -> None:
     """Begin a request: take the id that came with it, if it is a plain one, or make one."""
     request_id.set(given if re.fullmatch(r"[A-Za-z0-9_-]{8,64}", given) else secrets.token_hex(8))
-
-
-def info(event: str, **fields: Any) -> None:
-    """Log something that happened."""
-    _logger.info(event, extra={"fields": fields})
-
-
-def warning(event: str, **fields: Any) -> None:
-    """Log something an operator may look at later."""
-    _logger.warning(event, extra={"fields": fields})
-
-
-def alarm(event: str, **fields: Any) -> None:
-    """Log something a person must look at now: money and books may differ."""
-    _logger.error(event, extra={"fields": {"alarm": True, **fields}})
-
-
-def failure(event: str, error: BaseException, **fields: Any) -> None:
-    """Log an exception with its traceback."""
-    _logger.error(event, exc_info=error, extra={"fields": fields})
 
 
 class JsonLines(logging.Formatter):
@@ -66,9 +52,7 @@ class JsonLines(logging.Formatter):
 
 def redact(text: str) -> str:
     """Replace every hidden value by stars, the longest first."""
-    for value in sorted(_hidden, key=len, reverse=True):
-        text = text.replace(value, "***").replace(json.dumps(value)[1:-1], "***")
-    return text
+    return _pattern.sub("***", text)
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -77,4 +61,5 @@ def configure(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonLines())
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.WARNING)
-    _logger.setLevel(level)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(level)

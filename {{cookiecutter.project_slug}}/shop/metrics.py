@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from tortoise.functions import Count
 from tortoise.models import Model
 
-from shop import moves
-from shop.clock import Clock
-from shop.models import BillDifference, Event, Notification, Order, Payment, Refund
+from checkout import ledger
+from checkout.clock import Clock
+from checkout.models import BillDifference, Event, Notification, Order, Payment, Refund
 
 #: why a notification was not believed; every other reason is an attack until proved otherwise
 REASONS = {"signtest": "probe", "unknown_serial": "wrong_key", "UNDECRYPTABLE": "wrong_key"}
@@ -49,8 +49,8 @@ class Metrics:
     async def scrape(self) -> bytes:
         """Ask the database and return everything as text."""
         now = self._clock.now()
-        await self._count(Payment, self._payments, "state", moves.PAYMENT)
-        await self._count(Refund, self._refunds, "state", moves.REFUND)
+        await self._count(Payment, self._payments, "state", ledger.PAYMENT)
+        await self._count(Refund, self._refunds, "state", ledger.REFUND)
         await self._count(Notification, self._inbox, "outcome", ())
         await self._count_open(now)
         self._events.set(await Event.filter(due_at__not_isnull=True).count())

@@ -3,7 +3,7 @@
 import re
 from decimal import Decimal
 
-from shop.errors import BadRequest
+from checkout.errors import BadRequest
 
 
 def fen(text: str, allowed: range, *, field: str) -> int:

@@ -1,114 +1,45 @@
-"""Settings: read once from the environment and `.env`, typed, frozen, secrets starred."""
+"""Settings: every SHOP_ name, read once from the environment and `.env`, handed on as configs."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-T = TypeVar("T")
+from accounts.login import App, LoginConfig
+from checkout.config import Config, Env, Secret, address, is_appid
+from checkout.database import SCHEMES
+
 ROOT = Path(__file__).resolve().parent.parent
-DATABASES = ("sqlite", "postgres", "asyncpg", "psycopg", "mysql")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 #: the example of a secret; who pastes it is told again
 RANDOM = "your own 32 random characters, .env.example tells how 自己的随机串"
-
-
-class SettingsError(Exception):
-    """Raised when settings are missing or wrong; the message names each variable."""
-
-
-class Secret(str):
-    """A string that prints as stars."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'" if self else "''"
-
-
-class Env:
-    """The environment over a `.env` file; collects what is wrong so that one start tells all.
-
-    `read` holds every name that was asked for: the doctor calls the others typing errors.
-    """
-
-    def __init__(self, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
-        self._values = {**read_dotenv(dotenv), **environ}
-        self.problems: list[str] = []
-        self.read: set[str] = set()
-
-    def names(self) -> set[str]:
-        """Return every variable that begins with SHOP_."""
-        return {name for name in self._values if name.startswith("SHOP_")}
-
-    def get(self, name: str, default: str = "") -> str:
-        """Return the text of a variable, stripped; an empty one counts as unset."""
-        self.read.add(name)
-        return self._values.get(name, "").strip() or default
-
-    def cast(self, name: str, cast: Callable[[str], T], *, default: str, example: str) -> T:
-        """Return the variable through `cast`; a ValueError becomes a problem with an example."""
-        try:
-            return cast(self.get(name, default))
-        except ValueError as error:
-            self.problem(name, str(error), example)
-            return cast(example)
-
-    def problem(self, name: str, what: str, example: str) -> None:
-        """Note that a variable is missing or wrong."""
-        self.problems.append(f"{name}: {what}, for example {name}={example}")
-
-    def check(self) -> None:
-        """Raise SettingsError when anything was noted."""
-        if self.problems:
-            raise SettingsError("\n".join(self.problems))
-
-
-def read_dotenv(path: Path | None) -> dict[str, str]:
-    """Read NAME=value lines; quotes around a value are taken off, `#` begins a comment line."""
-    if path is None or not path.is_file():
-        return {}
-    pairs = re.findall(
-        r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", path.read_text("utf-8-sig"), re.M
-    )
-    return {name: re.sub(r"^(['\"])(.*)\1$", r"\2", value) for name, value in pairs}
-
-
-@dataclass(frozen=True)
-class App:
-    """One WeChat app: its kind, appid and secret ("" where nobody logs in, as in an App)."""
-
-    kind: str
-    appid: str
-    secret: Secret
+#: names that a channel had before
+FORMER_CHANNELS = {"wechat_combine": "wechat"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the whole shop needs; a channel reads its own settings in its own file."""
+    """What the shop needs around the engine; a channel reads its own settings in its own file."""
 
+    checkout: Config
+    login: LoginConfig
     database_url: Secret
-    public_url: str
     secret_key: Secret
     admin_token: Secret
-    order_ttl: int
-    trade_prefix: str
     proxies_count: int
-    channels: tuple[str, ...]
-    scenes: tuple[str, ...]
     collect_fen: range
     client_ip: str
-    sandbox_url: str
-    apps: Mapping[str, App]
 
     @property
-    def secrets(self) -> list[str]:
-        """Return what no log may show."""
-        password = urlsplit(self.database_url).password or ""
-        apps = [app.secret for app in self.apps.values()]
-        return [self.secret_key, self.admin_token, self.database_url, password, *apps]
+    def public_url(self) -> str:
+        """Return the origin where buyers and WeChat reach the shop."""
+        return self.checkout.public_url
+
+    @property
+    def sandbox_url(self) -> str:
+        """Return the sandbox that stands for WeChat's hosts, "" in production."""
+        return self.checkout.sandbox_url
 
     @property
     def secure(self) -> bool:
@@ -121,43 +52,58 @@ def load(env: Env) -> Settings:
     sandbox = env.cast(
         "SHOP_SANDBOX_URL", _sandbox_url, default="", example="http://127.0.0.1:9000"
     )
+    public_url = env.cast(
+        "SHOP_PUBLIC_URL",
+        lambda text: _public_url(text, sandbox),
+        default="http://127.0.0.1:8000",
+        example="https://shop.example.com",
+    )
+    apps = {app.kind: app for app in _apps(env)}
     return Settings(
-        database_url=Secret(
-            env.cast(
-                "SHOP_DATABASE_URL",
-                _database_url,
-                default="sqlite://var/shop.db",
-                example="postgres://shop:password@db:5432/shop",
-            )
-        ),
-        public_url=env.cast(
-            "SHOP_PUBLIC_URL",
-            lambda text: _public_url(text, sandbox),
-            default="http://127.0.0.1:8000",
-            example="https://shop.example.com",
-        ),
+        checkout=_checkout(env, public_url, sandbox, apps),
+        login=LoginConfig(apps=apps, public_url=public_url, sandbox_url=sandbox),
+        database_url=_database(env),
         secret_key=_secret(env, "SHOP_SECRET_KEY"),
         admin_token=_secret(env, "SHOP_ADMIN_TOKEN", optional=True),
-        order_ttl=env.cast(
-            "SHOP_ORDER_TTL", _between(120, 7 * 86400), default="1800", example="1800"
-        ),
-        trade_prefix=env.cast("SHOP_TRADE_PREFIX", _prefix, default="S", example="S"),
         proxies_count=env.cast("SHOP_PROXIES_COUNT", _between(0, 10), default="0", example="1"),
-        channels=_names(env.get("SHOP_CHANNELS")),
-        scenes=_names(env.get("SHOP_SCENES")),
         collect_fen=_collect(env),
         client_ip=_client_ip(env, sandbox),
-        sandbox_url=sandbox,
-        apps={app.kind: app for app in _apps(env)},
     )
+
+
+def _checkout(env: Env, public_url: str, sandbox_url: str, apps: Mapping[str, App]) -> Config:
+    """Read what the engine is told."""
+    ttl = _between(120, 7 * 86400)
+    channels = [FORMER_CHANNELS.get(name, name) for name in env.names_in("SHOP_CHANNELS")]
+    return Config(
+        public_url=public_url,
+        sandbox_url=sandbox_url,
+        appids={app.kind: app.appid for app in apps.values()},
+        trade_prefix=env.cast("SHOP_TRADE_PREFIX", _prefix, default="S", example="S"),
+        order_ttl=env.cast("SHOP_ORDER_TTL", ttl, default="1800", example="1800"),
+        scenes=env.names_in("SHOP_SCENES"),
+        channels=tuple(dict.fromkeys(channels)),
+    )
+
+
+def _database(env: Env) -> Secret:
+    """Read the database's address; neither it nor its password may be logged."""
+    url = env.cast(
+        "SHOP_DATABASE_URL",
+        _database_url,
+        default="sqlite://var/shop.db",
+        example="postgres://shop:password@db:5432/shop",
+    )
+    env.secrets += [url, urlsplit(url).password or ""]
+    return Secret(url)
 
 
 def _apps(env: Env) -> list[App]:
     """Read the apps: an appid without its secret (or the reverse) is refused."""
-    found = []
+    apps = []
     for kind, log_in in (("miniprogram", True), ("official_account", True), ("app", False)):
         appid_name, secret_name = f"SHOP_{kind.upper()}_APPID", f"SHOP_{kind.upper()}_SECRET"
-        appid, secret = env.get(appid_name), env.get(secret_name) if log_in else ""
+        appid, secret = env.get(appid_name), env.secret(secret_name) if log_in else ""
         if log_in and bool(appid) != bool(secret):
             missing = secret_name if appid else appid_name
             example = "0123456789abcdef0123456789abcdef" if appid else "wx8888888888888888"
@@ -165,17 +111,8 @@ def _apps(env: Env) -> list[App]:
         elif appid and not is_appid(appid):
             env.problem(appid_name, "is not an appid", "wx8888888888888888")
         elif appid:
-            found.append(App(kind, appid, Secret(secret)))
-    return found
-
-
-def is_appid(text: str) -> bool:
-    """Tell whether this looks like an appid."""
-    return bool(re.fullmatch(r"wx[0-9a-zA-Z]{16}", text))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, re.split(r"[,\s]+", text)))
+            apps.append(App(kind, appid, secret))
+    return apps
 
 
 def _collect(env: Env) -> range:
@@ -196,27 +133,17 @@ def _client_ip(env: Env, sandbox: str) -> str:
     return text
 
 
-def _parts(text: str) -> SplitResult:
-    """Split an address; the error never repeats it, because it may hold a password."""
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("has a host or port that cannot be") from None
-    return parts
-
-
 def _database_url(text: str) -> str:
     scheme, _, place = text.partition("://")
-    if scheme not in DATABASES or not place:
-        raise ValueError(f"must begin with one of {', '.join(DATABASES)} and ://")
+    if scheme not in SCHEMES or not place:
+        raise ValueError(f"must begin with one of {', '.join(SCHEMES)} and ://")
     if scheme != "sqlite":
-        _parts(text)
+        address(text)
     return text
 
 
 def _sandbox_url(text: str) -> str:
-    parts = _parts(text)
+    parts = address(text)
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
         raise ValueError("is not the sandbox's address")
     return text.rstrip("/")
@@ -224,7 +151,7 @@ def _sandbox_url(text: str) -> str:
 
 def _public_url(text: str, sandbox: str) -> str:
     """Return the origin as a browser writes it: lower case, without the usual port."""
-    parts = _parts(text)
+    parts = address(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError("is not an address that begins with https://")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -236,10 +163,10 @@ def _public_url(text: str, sandbox: str) -> str:
 
 
 def _secret(env: Env, name: str, *, optional: bool = False) -> Secret:
-    text = env.get(name)
+    text = env.secret(name)
     if text == RANDOM or (len(text) < 32 and (text or not optional)):
         env.problem(name, "needs at least 32 random characters", RANDOM)
-    return Secret(text)
+    return text
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from tortoise.queryset import QuerySet
 
-from shop import errors
-from shop.models import BillDifference, Notification, Order, Payment, Refund
+from checkout.errors import BadRequest, NotFound
+from checkout.models import BillDifference, Notification, Order, Refund, Share
 from shop.web.api import Answer, Api, Call
 from shop.web.shapes import (
     AdminNotification,
@@ -24,7 +24,7 @@ from shop.web.shapes import (
     PaymentView,
     Reason,
 )
-from shop.web.views import admin_refund, payment_view, views
+from shop.web.views import admin_refund, order_views, payment_view
 
 api = Api()
 PAGE = 50
@@ -34,58 +34,61 @@ PAGE = 50
 async def all_orders(call: Call[Nothing]) -> Answer:
     """List orders, newest first; `?state=` narrows."""
     rows, more = await _page(call, Order.all(), "state")
-    return Answer(200, Orders(await views(rows), more))
+    return Answer(200, Orders(await order_views(rows), more))
 
 
 @api("GET", "/api/admin/payments", gives={200: AdminPayments}, who="admin")
 async def all_payments(call: Call[Nothing]) -> Answer:
-    """List payments, newest first; `?state=HELD` are those that wait for a person."""
-    rows, more = await _page(call, Payment.all().prefetch_related("order"), "state")
-    found = [
+    """List payments by share, newest first; `?state=HELD` are those that wait for a person."""
+    shares = Share.all().select_related("payment", "payment__order")
+    rows, more = await _page(call, shares, "state", lookup="payment__state")
+    payments = [
         AdminPayment(
-            p.out_trade_no,
-            p.order.order_no,
-            p.channel,
-            p.scene,
-            p.state,
-            p.total_fen,
-            p.transaction_id,
-            p.created_at,
-            p.paid_at,
+            out_trade_no=share.out_trade_no,
+            order_no=share.payment.order.order_no,
+            channel=share.payment.channel,
+            scene=share.payment.scene,
+            state=share.payment.state,
+            total_fen=share.total_fen,
+            transaction_id=share.transaction_id,
+            created_at=share.payment.created_at,
+            paid_at=share.payment.paid_at,
         )
-        for p in rows
+        for share in rows
     ]
-    return Answer(200, AdminPayments(found, more))
+    return Answer(200, AdminPayments(payments, more))
 
 
 @api("GET", "/api/admin/notifications", gives={200: AdminNotifications}, who="admin")
 async def all_notifications(call: Call[Nothing]) -> Answer:
     """List notifications, newest first; `?outcome=` narrows."""
     rows, more = await _page(call, Notification.all(), "outcome")
-    found = [
+    notifications = [
         AdminNotification(
             n.id, n.channel, n.kind, n.key, n.outcome, n.reason, n.out_trade_no, n.received_at
         )
         for n in rows
     ]
-    return Answer(200, AdminNotifications(found, more))
+    return Answer(200, AdminNotifications(notifications, more))
 
 
 @api("GET", "/api/admin/refunds", gives={200: AdminRefunds}, who="admin")
 async def all_refunds(call: Call[Nothing]) -> Answer:
     """List refunds, newest first; `?state=ABNORMAL` are those that wait for a person."""
-    rows, more = await _page(call, Refund.all().prefetch_related("order", "payment"), "state")
-    return Answer(200, AdminRefunds([admin_refund(row) for row in rows], more))
+    refunds = Refund.all().select_related("order", "share")
+    rows, more = await _page(call, refunds, "state")
+    views = [admin_refund(refund, refund.share, refund.order) for refund in rows]
+    return Answer(200, AdminRefunds(views, more))
 
 
 @api("GET", "/api/admin/differences", gives={200: Differences}, who="admin")
 async def all_differences(call: Call[Nothing]) -> Answer:
     """List what `python -m shop bill` found, newest first; `?date=2026-01-31` narrows."""
     rows, more = await _page(call, BillDifference.all(), "date")
-    found = [
+    differences = [
         Difference(d.channel, d.date, d.kind, d.number, d.here, d.there, d.found_at) for d in rows
     ]
-    return Answer(200, Differences(found, more))
+    return Answer(200, Differences(differences, more))
 
 
 @api(
@@ -99,38 +102,26 @@ async def all_differences(call: Call[Nothing]) -> Answer:
 async def refund_order(call: Call[NewRefund], order_no: str) -> Answer:
     """Give money back; the same key and body again answer 200 with the same refund."""
     key, asked = call.idempotency_key(), call.body
-    order = await Order.get_or_none(order_no=order_no)
-    if order is None:
-        raise errors.NotFound("no such order")
-    refund, new = await call.shop.refunds.start(
-        order, asked.refund_fen, asked.reason, key, asked.out_trade_no
+    refund, share, order, is_new = await call.shop.checkout.refund(
+        order_no, asked.refund_fen, asked.reason, key, asked.out_trade_no
     )
-    await refund.fetch_related("order", "payment")
-    return Answer(202 if new else 200, admin_refund(refund))
+    return Answer(202 if is_new else 200, admin_refund(refund, share, order))
 
 
 @api("POST", "/api/admin/notifications/{number}/replay", gives={200: Outcome}, who="admin")
 async def replay_notification(call: Call[Nothing], number: str) -> Answer:
-    """Let the ledger decide again about a stored notification."""
-    row = (
-        await Notification.get_or_none(id=int(number))
-        if number.isdecimal() and len(number) < 19
-        else None
-    )
-    if row is None:
-        raise errors.NotFound("no such notification")
-    verdict = await call.shop.inbox.finish(row)
-    return Answer(200, Outcome(verdict.outcome, verdict.reason))
+    """Let the ledger decide again about a stored notification that is open."""
+    if not number.isdecimal() or len(number) > 18:
+        raise NotFound("no such notification")
+    outcome, reason = await call.shop.checkout.replay(int(number))
+    return Answer(200, Outcome(outcome, reason))
 
 
 @api("POST", "/api/admin/payments/{out_trade_no}/query", gives={200: PaymentView}, who="admin")
 async def query_payment(call: Call[Nothing], out_trade_no: str) -> Answer:
-    """Ask WeChat about one payment and its refunds, and record the answers."""
-    payment = await _payment(out_trade_no)
-    await call.shop.truth.ask(payment, "admin")
-    for refund in await Refund.filter(payment_id=payment.id, state__in=("PROCESSING", "ABNORMAL")):
-        await call.shop.refunds.ask(refund, "admin")
-    return Answer(200, payment_view(payment))
+    """Ask WeChat about a payment, named by any share, and record the answers."""
+    payment, share = await call.shop.checkout.query_payment(out_trade_no)
+    return Answer(200, payment_view(payment, share))
 
 
 @api(
@@ -142,37 +133,30 @@ async def query_payment(call: Call[Nothing], out_trade_no: str) -> Answer:
 )
 async def close_held_payment(call: Call[Reason], out_trade_no: str) -> Answer:
     """Close a HELD payment, for the history with a reason; ask WeChat first."""
-    payment = await _payment(out_trade_no)
-    await call.shop.truth.ask(payment, "admin")
-    if payment.state != "HELD":
-        raise errors.BadRequest(f"the payment is {payment.state}, not HELD", field="out_trade_no")
-    await call.shop.ledger.close_payment(payment, f"admin: {call.body.reason}", held=True)
-    return Answer(200, payment_view(payment))
-
-
-async def _payment(out_trade_no: str) -> Payment:
-    payment = await Payment.get_or_none(out_trade_no=out_trade_no)
-    if payment is None:
-        raise errors.NotFound("no such payment")
-    return payment
+    payment, share = await call.shop.checkout.close_held(out_trade_no, call.body.reason)
+    return Answer(200, payment_view(payment, share))
 
 
 async def _page(
-    call: Call[Nothing], rows: QuerySet[Any], column: str
+    call: Call[Nothing], rows: QuerySet[Any], argument: str, lookup: str = ""
 ) -> tuple[list[Any], str | None]:
-    """Return one page and the id that `?after=` takes for the next."""
-    if wanted := call.argument(column):
-        rows = rows.filter(**{column: _day(wanted) if column == "date" else wanted})
+    """Return one page and the id that `?after=` takes for the next.
+
+    `lookup` is the column that the argument narrows, where it is called otherwise.
+    """
+    if wanted := call.argument(argument):
+        value = _day(wanted) if argument == "date" else wanted
+        rows = rows.filter(**{lookup or argument: value})
     if after := call.argument("after"):
         if not after.isdecimal() or len(after) > 18:
-            raise errors.BadRequest("must be the `next` of a page", field="after")
+            raise BadRequest("must be the `next` of a page", field="after")
         rows = rows.filter(id__lt=int(after))
-    found = await rows.order_by("-id").limit(PAGE + 1)
-    return found[:PAGE], str(found[PAGE - 1].id) if len(found) > PAGE else None
+    page = await rows.order_by("-id").limit(PAGE + 1)
+    return page[:PAGE], str(page[PAGE - 1].id) if len(page) > PAGE else None
 
 
 def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise errors.BadRequest("a day like 2026-01-31", field="date") from None
+        raise BadRequest("a day like 2026-01-31", field="date") from None

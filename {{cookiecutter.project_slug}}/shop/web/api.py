@@ -12,9 +12,18 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
 from tortoise.exceptions import ValidationError
 
-from shop import errors, log
-from shop.models import Buyer
-from shop.sessions import COOKIE
+from accounts.errors import AccountsError, LoginRequired
+from accounts.sessions import COOKIE
+from checkout import log
+from checkout.errors import BadRequest, CheckoutError, NotFound, OpenidRequired
+from shop.web.errors import (
+    LOGINS,
+    STATUS,
+    BodyTooLarge,
+    IdempotencyKeyRequired,
+    UnsupportedMediaType,
+    WebError,
+)
 from shop.web.shapes import Failure, Nothing
 
 if TYPE_CHECKING:
@@ -41,7 +50,7 @@ class Call(Generic[B]):
         """Return a query argument: letters, digits, `_` and `-`. Raises BadRequest."""
         value: str | None = self.request.args.get(name)
         if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
-            raise errors.BadRequest("letters, digits, _ and - only", field=name)
+            raise BadRequest("letters, digits, _ and - only", field=name)
         return value
 
     def client_ip(self) -> str:
@@ -54,7 +63,7 @@ class Call(Generic[B]):
         """Return the Idempotency-Key header. Raises IdempotencyKeyRequired."""
         key: str = self.request.headers.get("idempotency-key", "")
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key):
-            raise errors.IdempotencyKeyRequired(
+            raise IdempotencyKeyRequired(
                 "send an Idempotency-Key header: 1 to 64 of A-Z a-z 0-9 _ -"
             )
         return key
@@ -121,14 +130,14 @@ class Api:
 def _serve(route: Route, shop: "Shop") -> Callable[..., Coroutine[Any, Any, HTTPResponse]]:
     async def serve(request: Request, **parts: str) -> HTTPResponse:
         if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,32}", part) for part in parts.values()):
-            raise errors.NotFound("not found")
+            raise NotFound("not found")
 
         async def unit() -> Answer:
-            buyer_id = await identify(route.who, request, shop)
+            buyer_id = identify(route.who, request, shop)
             call = Call(shop, request, read(request, route.takes), buyer_id)
             return await route.handler(call, **parts)
 
-        answer = await shop.work.run(unit(), seconds=UNIT_SECONDS)
+        answer = await shop.checkout.work.run(unit(), seconds=UNIT_SECONDS)
         body = msgspec.json.encode(answer.body) if answer.body is not None else b""
         return HTTPResponse(
             body, answer.status, answer.headers, content_type="application/json; charset=utf-8"
@@ -137,23 +146,22 @@ def _serve(route: Route, shop: "Shop") -> Callable[..., Coroutine[Any, Any, HTTP
     return serve
 
 
-async def identify(who: Who, request: Request, shop: "Shop") -> str:
-    """Return the buyer's id where one is needed. Raises LoginRequired, NotFound for admin."""
+def identify(who: Who, request: Request, shop: "Shop") -> str:
+    """Return the buyer's id where one is needed: the token proves it, nothing is looked up.
+
+    Raises LoginRequired, and NotFound where there is no admin token.
+    """
     if who == "anyone":
         return ""
     if who == "admin":
-        given = _ascii(request.token)
-        known = shop.settings.admin_token
-        if not known:
-            raise errors.NotFound("not found")
-        if not hmac.compare_digest(given.encode(), known.encode()):
-            raise errors.LoginRequired("the admin token is missing or wrong")
+        token, expected = _ascii(request.token), shop.settings.admin_token
+        if not expected:
+            raise NotFound("not found")
+        if not hmac.compare_digest(token.encode(), expected.encode()):
+            raise LoginRequired("the admin token is missing or wrong")
         return ""
     token = _ascii(request.token) or _cookie(request, shop)
-    buyer_id = shop.sessions.read(token)
-    if not await Buyer.filter(id=buyer_id).exists():
-        raise errors.LoginRequired("log in again: this buyer is not known here")
-    return buyer_id
+    return shop.sessions.read(token)
 
 
 def plain_address(text: str) -> str:
@@ -170,11 +178,11 @@ def _cookie(request: Request, shop: "Shop") -> str:
     """Return the session cookie; for a change only when our own page sends the request."""
     token = _ascii(request.cookies.get(COOKIE))
     if not token:
-        raise errors.LoginRequired("log in first: there is no session")
+        raise LoginRequired("log in first: there is no session")
     if request.method not in SAFE:
         _is_json(request)
         if request.headers.get("origin") != shop.settings.public_url:
-            raise errors.LoginRequired("the session cookie counts only from SHOP_PUBLIC_URL")
+            raise LoginRequired("the session cookie counts only from SHOP_PUBLIC_URL")
     return token
 
 
@@ -186,24 +194,24 @@ def _ascii(token: str | None) -> str:
 def _is_json(request: Request) -> None:
     media = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media != "application/json":
-        raise errors.UnsupportedMediaType("send Content-Type: application/json")
+        raise UnsupportedMediaType("send Content-Type: application/json")
 
 
 def read(request: Request, takes: type[B]) -> B:
     """Decode the body strictly. Raises BodyTooLarge, UnsupportedMediaType, BadRequest."""
     body = request.body
     if len(body) > MAX_BODY:
-        raise errors.BodyTooLarge(f"the body may have {MAX_BODY} bytes")
+        raise BodyTooLarge(f"the body may have {MAX_BODY} bytes")
     if not body and takes is Nothing:
         return takes()
     _is_json(request)
     try:
         return msgspec.json.decode(body, type=takes)
     except msgspec.ValidationError as error:
-        said = str(error)  # it may repeat a name of 64 KiB
-        raise errors.BadRequest(said[:300], field=_field(said)[:100] or None) from error
+        message = str(error)  # it may repeat a name of 64 KiB
+        raise BadRequest(message[:300], field=_field(message)[:100] or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise errors.BadRequest("the body is not JSON that can be read") from error
+        raise BadRequest("the body is not JSON that can be read") from error
 
 
 def _field(message: str) -> str:
@@ -216,9 +224,12 @@ def _field(message: str) -> str:
 def failure(error: BaseException) -> tuple[int, Failure, int | None]:
     """Translate an exception into status, body and Retry-After (seconds)."""
     request_id = log.request_id.get()
-    if isinstance(error, errors.ShopError):
-        body = Failure(error.code, str(error), request_id, **error.more)
-        return error.status, body, error.retry_after
+    if isinstance(error, CheckoutError | AccountsError | WebError):
+        more = {**error.more}
+        if isinstance(error, OpenidRequired):
+            more["login"] = LOGINS.get(error.scene)
+        body = Failure(error.code, str(error), request_id, **more)
+        return STATUS.get(error.code, 500), body, error.retry_after
     if isinstance(error, ValidationError):  # longer than any value in that column
         return 400, Failure("BAD_REQUEST", "a value is out of range", request_id), None
     if isinstance(error, TimeoutError):

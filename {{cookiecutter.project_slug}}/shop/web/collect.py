@@ -1,30 +1,33 @@
-"""The amount widget 金额控件: the buyer types an amount, and pays it."""
+"""The amount widget 金额控件: the buyer types what to pay."""
 
-from shop import errors, money
-from shop.checkout import Buyer
+from checkout.errors import SceneOff
+from checkout.orders import Item
+from checkout.payments import Payer
+from shop import money
 from shop.web.api import Answer, Api, Call
 from shop.web.shapes import Collected, NewCollect
 
 api = Api()
 
 
-@api(
-    "POST",
-    "/api/collect",
-    takes=NewCollect,
-    gives={201: Collected, 200: Collected},
-    keyed=True,
-)
+@api("POST", "/api/collect", takes=NewCollect, gives={201: Collected, 200: Collected}, keyed=True)
 async def collect(call: Call[NewCollect]) -> Answer:
-    """Order an amount that the buyer typed, and start to pay it; service providers only."""
-    key, asked, checkout = call.idempotency_key(), call.body, call.shop.checkout
-    fen = money.fen(asked.amount_yuan, call.shop.settings.collect_fen, field="amount_yuan")
-    if not checkout.has_widget(asked.scene):
-        raise errors.SceneOff("amounts are collected in service-provider mode only")
-    order, new = await call.shop.ordering.collect(
-        call.buyer_id, fen, asked.scene, asked.widget, key
+    """Order the amount that the buyer typed, and start to pay it; service providers only."""
+    key, body = call.idempotency_key(), call.body
+    fen = money.fen(body.amount_yuan, call.shop.settings.collect_fen, field="amount_yuan")
+    if not call.shop.checkout.payments.has_widget(body.scene):
+        raise SceneOff("amounts are collected in service-provider mode only")
+
+    async def price() -> list[Item]:
+        return [Item(sku="collect", name="付款 Payment", quantity=1, price_fen=fen)]
+
+    asked = [fen, body.scene, body.widget]
+    order, _, is_new = await call.shop.checkout.place(
+        call.buyer_id, key, asked, price, widget=body.widget
     )
-    buyer = Buyer(call.buyer_id, call.client_ip())
-    payment, opens, _ = await checkout.start_payment(order, buyer, asked.scene)
-    answer = Collected(order.order_no, payment.out_trade_no, **opens)
-    return Answer(201 if new else 200, answer)
+    payer = Payer(await call.shop.login.openids(call.buyer_id), call.client_ip())
+    started = await call.shop.checkout.start_payment(
+        order.order_no, call.buyer_id, payer, body.scene
+    )
+    collected = Collected(order.order_no, started.out_trade_no, started.opens["invoke"])
+    return Answer(201 if is_new else 200, collected)

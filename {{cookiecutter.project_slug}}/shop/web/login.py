@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from sanic import HTTPResponse, Request, Sanic
 
-from shop import errors, log
-from shop.login import STATE_LASTS, SnapshotUser
-from shop.models import Identity
-from shop.sessions import COOKIE, SECONDS
+from accounts import errors
+from accounts.login import STATE_LASTS
+from accounts.models import Identity
+from accounts.sessions import COOKIE, SECONDS
+from checkout import log
 from shop.web.api import UNIT_SECONDS, Answer, Api, Call, failure, identify
 from shop.web.shapes import IdentityView, LoginCode, Me, Nothing, Session
 
@@ -52,6 +53,13 @@ async def guest_session(call: Call[Nothing]) -> Answer:
     return Answer(200, Session(token, SECONDS), {"Set-Cookie": cookie})
 
 
+@api("POST", "/api/sessions/end", gives={204: None}, who="anyone")
+async def end_session(call: Call[Nothing]) -> Answer:
+    """Log out: the cookie is cleared; a token that was given out holds until it expires."""
+    cookie = call.shop.sessions.cookie(COOKIE, "", seconds=0)
+    return Answer(204, None, {"Set-Cookie": cookie})
+
+
 @api("GET", "/api/me", gives={200: Me})
 async def me(call: Call[Nothing]) -> Answer:
     """Say who is logged in; openids stay on the server."""
@@ -66,8 +74,8 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
         browser = _browser(request) or secrets.token_hex(16)
         unit = shop.login.begin(browser, request.args.get("return_to", "/"))
         try:
-            address = await shop.work.run(unit, seconds=UNIT_SECONDS)
-        except errors.ShopError as error:
+            address = await shop.checkout.work.run(unit, seconds=UNIT_SECONDS)
+        except errors.AccountsError as error:
             return _page(error, "现在不能登录 Login is not possible")
         lasts = int(STATE_LASTS.total_seconds())
         return _away(address, shop.sessions.cookie(BROWSER, browser, seconds=lasts, path="/oauth"))
@@ -78,16 +86,16 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
             return _page(errors.LoginRequired("no code"), "没有授权 Login was cancelled")
         browser = _browser(request)
         try:
-            buyer_id, return_to = await shop.work.run(
+            buyer_id, return_to = await shop.checkout.work.run(
                 shop.login.finish(browser, state, code), seconds=UNIT_SECONDS
             )
         except errors.LoginCodeInvalid as error:
             way_back = shop.login.way_back(browser, state)
-            back = await shop.work.run(way_back, seconds=UNIT_SECONDS)
+            back = await shop.checkout.work.run(way_back, seconds=UNIT_SECONDS)
             return await _once_more(request, shop, back, error)
-        except SnapshotUser as error:
+        except errors.SnapshotUser as error:
             return _page(error, "请点右下角「使用完整服务」 Tap “full service” below")
-        except (errors.ShopError, TimeoutError) as error:
+        except (errors.AccountsError, TimeoutError) as error:
             return _page(error, "登录没有成功 Login failed")
         token = shop.sessions.issue(buyer_id)
         return _away(return_to, shop.sessions.cookie(COOKIE, token, seconds=SECONDS))
@@ -101,7 +109,7 @@ async def _once_more(
 ) -> HTTPResponse:
     """Go on with the session there is; without one ask WeChat for another code, once."""
     try:
-        await shop.work.run(identify("buyer", request, shop), seconds=UNIT_SECONDS)
+        identify("buyer", request, shop)
     except errors.LoginRequired:
         if request.cookies.get(AGAIN):
             return _page(error, "登录没有成功 Login failed")

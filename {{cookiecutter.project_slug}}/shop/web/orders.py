@@ -1,17 +1,18 @@
 """Products, orders and their payments."""
 
-from typing import Any
-
 from tortoise.expressions import Q
 
-from shop import errors
+from checkout.errors import BadRequest
+from checkout.models import Order
+from checkout.orders import Item
+from checkout.payments import Payer
 from shop.catalogue import products
-from shop.checkout import Buyer
-from shop.models import Order
-from shop.ordering import Line
+from shop.settings import FORMER_CHANNELS
 from shop.web.api import Answer, Api, Call
 from shop.web.shapes import (
+    HandedOver,
     NewOrder,
+    NewOrderItem,
     NewPayment,
     Nothing,
     Orders,
@@ -19,11 +20,13 @@ from shop.web.shapes import (
     Products,
     ProductView,
     Started,
+    Token,
 )
-from shop.web.views import views
+from shop.web.views import order_view, order_views, own_order, view
 
 api = Api()
 PAGE = 20
+HANDOVER_PATH = "pages/order/order?number={order_no}&handover={token}"
 
 
 @api("GET", "/api/products", gives={200: Products}, who="anyone")
@@ -36,31 +39,55 @@ async def list_products(call: Call[Nothing]) -> Answer:
 @api("POST", "/api/orders", takes=NewOrder, gives={201: OrderView, 200: OrderView}, keyed=True)
 async def place_order(call: Call[NewOrder]) -> Answer:
     """Place an order; the same key and body again answer 200 with the same order."""
-    key = call.idempotency_key()
-    lines = [Line(item.sku, item.quantity) for item in call.body.items]
-    order, new = await call.shop.ordering.place(call.buyer_id, lines, key)
-    return Answer(201 if new else 200, (await views([order]))[0])
+    key, lines = call.idempotency_key(), call.body.items
+    asked = [[line.sku, line.quantity] for line in lines]
+    order, items, is_new = await call.shop.checkout.place(
+        call.buyer_id, key, asked, lambda: priced(lines)
+    )
+    if is_new:
+        return Answer(201, view(order, items, shares=[], refunds=[]))
+    return Answer(200, await order_view(order, items))
+
+
+async def priced(lines: list[NewOrderItem]) -> list[Item]:
+    """Return what was asked for at the catalogue's prices. Raises BadRequest."""
+    catalogue = await products()
+    for n, line in enumerate(lines):
+        if line.sku not in catalogue:
+            raise BadRequest("no such product", field=f"items[{n}].sku")
+    return [
+        Item(
+            sku=line.sku,
+            name=catalogue[line.sku].name,
+            quantity=line.quantity,
+            price_fen=catalogue[line.sku].price_fen,
+            merchant=catalogue[line.sku].merchant,
+            kind=catalogue[line.sku].kind,
+        )
+        for line in lines
+    ]
 
 
 @api("GET", "/api/orders", gives={200: Orders})
 async def list_orders(call: Call[Nothing]) -> Answer:
     """List the buyer's own orders, newest first; `?after=` takes `next` of the page before."""
-    mine = Order.filter(_of(call))
+    own = Order.filter(Q(buyer=call.buyer_id) | Q(claimed_by=call.buyer_id))
     if after := call.argument("after"):
-        mine = mine.filter(id__lt=(await own_order(call, after)).id)
-    page = await mine.order_by("-id").limit(PAGE + 1)
+        last, _ = await own_order(after, call.buyer_id)
+        own = own.filter(id__lt=last.id)
+    page = await own.order_by("-id").limit(PAGE + 1)
     more = page[PAGE - 1].order_no if len(page) > PAGE else None
-    return Answer(200, Orders(await views(page[:PAGE]), more))
+    return Answer(200, Orders(await order_views(page[:PAGE]), more))
 
 
 @api("GET", "/api/orders/{order_no}", gives={200: OrderView})
 async def get_order(call: Call[Nothing], order_no: str) -> Answer:
     """Show one order; with `?refresh=1` ask WeChat first, at most once in three seconds."""
-    order = await own_order(call, order_no)
+    order, items = await own_order(order_no, call.buyer_id)
     if call.argument("refresh") == "1":
         await call.shop.checkout.refresh(order)
         await order.refresh_from_db()
-    return Answer(200, (await views([order]))[0])
+    return Answer(200, await order_view(order, items))
 
 
 @api(
@@ -71,28 +98,37 @@ async def get_order(call: Call[Nothing], order_no: str) -> Answer:
 )
 async def start_payment(call: Call[NewPayment], order_no: str) -> Answer:
     """Start to pay, or go on with the payment that is live."""
-    order = await own_order(call, order_no)
-    buyer = Buyer(call.buyer_id, call.client_ip())
-    payment, opens, new = await call.shop.checkout.start_payment(
-        order, buyer, call.body.scene, call.body.channel
+    wanted = call.body.channel
+    openids = await call.shop.login.openids(call.buyer_id)
+    started = await call.shop.checkout.start_payment(
+        order_no,
+        call.buyer_id,
+        Payer(openids, call.client_ip()),
+        call.body.scene,
+        FORMER_CHANNELS.get(wanted, wanted) if wanted else None,
     )
-    return Answer(201 if new else 200, Started(payment.out_trade_no, payment.scene, **opens))
+    body = Started(started.out_trade_no, started.scene, **started.opens)
+    return Answer(201 if started.is_new else 200, body)
 
 
 @api("POST", "/api/orders/{order_no}/cancel", gives={200: OrderView, 202: OrderView})
 async def cancel_order(call: Call[Nothing], order_no: str) -> Answer:
     """Cancel; 202 CLOSING when WeChat does not let go of the payment yet."""
-    order = await call.shop.checkout.cancel(await own_order(call, order_no))
-    return Answer(200 if order.state == "CLOSED" else 202, (await views([order]))[0])
+    _, items = await own_order(order_no, call.buyer_id)
+    order = await call.shop.checkout.cancel(order_no)
+    return Answer(200 if order.state == "CLOSED" else 202, await order_view(order, items))
 
 
-async def own_order(call: Call[Any], order_no: str) -> Order:
-    """Return an order that the buyer placed or claimed. Raises NotFound for any other."""
-    order = await Order.get_or_none(_of(call), order_no=order_no)
-    if order is None:
-        raise errors.NotFound("no such order")
-    return order
+@api("POST", "/api/orders/{order_no}/handover", gives={200: HandedOver})
+async def hand_over(call: Call[Nothing], order_no: str) -> Answer:
+    """Make a token that claims this order 交接, and the mini program's page to open with it."""
+    order, _ = await own_order(order_no, call.buyer_id)
+    token = await call.shop.checkout.orders.hand_over(order)
+    return Answer(200, HandedOver(token, HANDOVER_PATH.format(order_no=order_no, token=token)))
 
 
-def _of(call: Call[Any]) -> Q:
-    return Q(buyer_id=call.buyer_id) | Q(claimed_by=call.buyer_id)
+@api("POST", "/api/handover", takes=Token, gives={200: OrderView})
+async def claim(call: Call[Token]) -> Answer:
+    """Claim the order of a token: single use, ten minutes; an order's number claims nothing."""
+    order = await call.shop.checkout.orders.claim(call.body.token, call.buyer_id)
+    return Answer(200, (await order_views([order]))[0])

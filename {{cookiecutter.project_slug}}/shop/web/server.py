@@ -7,13 +7,14 @@ from typing import Any
 from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
 
+from checkout.log import request_id
 from shop import log
 from shop.app import Shop
-from shop.web import admin, collect, handover, health, login, notify, openapi, orders, pages
+from shop.web import admin, collect, health, login, notify, openapi, orders, pages
 from shop.web.api import answer_failure
 from shop.work import forever
 
-APIS = (orders.api, collect.api, handover.api, login.api, admin.api)
+APIS = (orders.api, collect.api, login.api, admin.api)
 CONFIG = {
     "ACCESS_LOG": False,
     "AUTO_EXTEND": False,
@@ -49,6 +50,7 @@ def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[A
             task.cancel()
         await shop.stop()
 
+    app.ctx.shop = shop
     app.register_middleware(_begin, "request")
     app.register_middleware(partial(_finish, shop), "response")
     app.exception(Exception)(answer_failure)
@@ -56,7 +58,9 @@ def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[A
         api.attach(app, shop)
     for part in (login, notify, pages, health):
         part.attach(app, shop)
-    openapi.attach(app, APIS, [path for c in shop.channels.values() for path in c.notifications])
+    openapi.attach(
+        app, APIS, [path for c in shop.checkout.channels.values() for path in c.notifications]
+    )
     return app
 
 
@@ -65,6 +69,6 @@ async def _begin(request: Request) -> None:
 
 
 async def _finish(shop: Shop, request: Request, response: BaseHTTPResponse) -> None:
-    response.headers["X-Request-ID"] = log.request_id.get()
+    response.headers["X-Request-ID"] = request_id.get()
     if shop.leaving and request.stream is not None:
         request.stream.keep_alive = False  # type: ignore[attr-defined]

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shop.channels import SCENES
+from checkout.channels import known_scenes
 
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=999)]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+SCENES = list(known_scenes())
 Scene = Annotated[
-    str, msgspec.Meta(pattern=f"^({'|'.join(SCENES)})$", extra_json_schema={"enum": list(SCENES)})
+    str, msgspec.Meta(pattern=f"^({'|'.join(SCENES)})$", extra_json_schema={"enum": SCENES})
 ]
 
 
@@ -144,11 +145,12 @@ class RefundView(msgspec.Struct):
 
 
 class OrderView(msgspec.Struct):
-    """An order, in fen and RFC 3339 times."""
+    """An order, in fen and RFC 3339 times; `paid_fen` is after coupons, null until it is paid."""
 
     order_no: str
     state: str
     total_fen: int
+    paid_fen: int | None
     refunded_fen: int
     refunding_fen: int
     items: list[ItemView]

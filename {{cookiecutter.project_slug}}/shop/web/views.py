@@ -1,63 +1,102 @@
-"""Show orders, payments and refunds."""
+"""Show orders, payments and refunds: one entry for each share of a payment."""
 
 from collections.abc import Sequence
 
-from shop.models import Order, Payment, Refund
+from checkout import sql
+from checkout.errors import NotFound
+from checkout.models import Order, OrderItem, Payment, Refund, Share
 from shop.web.shapes import AdminRefund, ItemView, OrderView, PaymentView, RefundView
 
 
-async def views(orders: Sequence[Order]) -> list[OrderView]:
-    """Show orders whole: three more queries, however many orders."""
-    await Order.fetch_for_list(list(orders), "items", "payments", "refunds")
-    return [view(order) for order in orders]
+async def own_order(order_no: str, buyer: str) -> tuple[Order, list[OrderItem]]:
+    """Read an order that the buyer placed or claimed. Raises NotFound for any other."""
+    rows = await sql.order_of(order_no, buyer)
+    if rows is None:
+        raise NotFound("no such order")
+    return rows
 
 
-def view(order: Order) -> OrderView:
-    """Show an order whose items, payments and refunds are fetched."""
+async def order_view(order: Order, items: Sequence[OrderItem]) -> OrderView:
+    """Show one order whole: two more statements."""
+    shares = await sql.shares_of(order.id)
+    return view(order, items, shares, await sql.refunds_of(order.id))
+
+
+async def order_views(orders: Sequence[Order]) -> list[OrderView]:
+    """Show several orders whole: three more statements, however many orders."""
+    ids = [order.id for order in orders]
+    items = await OrderItem.filter(order_id__in=ids).order_by("id")
+    shares = Share.filter(payment__order_id__in=ids).select_related("payment").order_by("id")
+    pairs = [(share.payment, share) for share in await shares]
+    refunds = await Refund.filter(order_id__in=ids).order_by("id")
+    return [
+        view(
+            order,
+            [item for item in items if item.order_id == order.id],
+            [pair for pair in pairs if pair[0].order_id == order.id],
+            [refund for refund in refunds if refund.order_id == order.id],
+        )
+        for order in orders
+    ]
+
+
+def view(
+    order: Order,
+    items: Sequence[OrderItem],
+    shares: Sequence[tuple[Payment, Share]],
+    refunds: Sequence[Refund],
+) -> OrderView:
+    """Show an order with what belongs to it."""
     return OrderView(
         order_no=order.order_no,
         state=order.state,
         total_fen=order.total_fen,
+        paid_fen=order.paid_fen,
         refunded_fen=order.refunded_fen,
         refunding_fen=order.refunding_fen,
-        items=[ItemView(i.sku, i.name, i.quantity, i.price_fen) for i in order.items],
+        items=[ItemView(i.sku, i.name, i.quantity, i.price_fen) for i in items],
         created_at=order.created_at,
         expires_at=order.expires_at,
         paid_at=order.paid_at,
-        payments=[payment_view(payment) for payment in order.payments],
-        refunds=[refund_view(refund) for refund in order.refunds],
+        payments=[payment_view(payment, share) for payment, share in shares],
+        refunds=[refund_view(refund) for refund in refunds],
     )
 
 
-def payment_view(payment: Payment) -> PaymentView:
-    """Show a payment to its buyer."""
+def payment_view(payment: Payment, share: Share) -> PaymentView:
+    """Show a share of a payment to its buyer: the state is the payment's."""
     return PaymentView(
-        payment.out_trade_no,
-        payment.channel,
-        payment.scene,
-        payment.state,
-        payment.transaction_id,
-        payment.paid_at,
+        out_trade_no=share.out_trade_no,
+        channel=payment.channel,
+        scene=payment.scene,
+        state=payment.state,
+        transaction_id=share.transaction_id,
+        paid_at=payment.paid_at,
     )
 
 
 def refund_view(refund: Refund) -> RefundView:
     """Show a refund to its buyer."""
-    return RefundView(refund.out_refund_no, refund.refund_fen, refund.state, refund.created_at)
+    return RefundView(
+        out_refund_no=refund.out_refund_no,
+        refund_fen=refund.refund_fen,
+        state=refund.state,
+        created_at=refund.created_at,
+    )
 
 
-def admin_refund(refund: Refund) -> AdminRefund:
-    """Show a refund, whose payment and order are fetched, to an operator."""
+def admin_refund(refund: Refund, share: Share, order: Order) -> AdminRefund:
+    """Show a refund to an operator."""
     return AdminRefund(
-        refund.out_refund_no,
-        refund.payment.out_trade_no,
-        refund.order.order_no,
-        refund.refund_fen,
-        refund.state,
-        refund.origin,
-        refund.reason,
-        refund.trouble,
-        refund.refund_id,
-        refund.created_at,
-        refund.refunded_at,
+        out_refund_no=refund.out_refund_no,
+        out_trade_no=share.out_trade_no,
+        order_no=order.order_no,
+        refund_fen=refund.refund_fen,
+        state=refund.state,
+        origin=refund.origin,
+        reason=refund.reason,
+        trouble=refund.trouble,
+        refund_id=refund.refund_id,
+        created_at=refund.created_at,
+        refunded_at=refund.refunded_at,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from shop import channels
+from checkout import channels
 from tests.chaos.town import Town
 from tests.shop.conftest import ADMIN_TOKEN
 

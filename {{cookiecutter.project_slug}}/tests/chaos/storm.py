@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from shop.models import Event, Notification, Order, Payment, Refund
+from checkout.models import Event, Notification, Order, Payment, Refund
 from tests.chaos.buyers import CHANNELS, Buyer
 from tests.chaos.points import POINTS
 from tests.chaos.town import Instance, Town

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, Phase, settings, stateful
 from hypothesis import strategies as st
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
+from checkout.config import Env
+from checkout.models import Payment, Transition
 from sandbox.keys import Keys
 from shop import database, models, moves, on_paid
 from shop.app import build
-from shop.models import Payment, Transition
-from shop.settings import Env
 from shop.web.server import create_app
 from tests.chaos.storm import judge, tell_again, unfinished
 from tests.sandbox.kit import sandbox_server, serve
@@ -157,7 +157,7 @@ class Walk(stateful.RuleBasedStateMachine):
     @stateful.rule(twice=st.booleans())
     def sweep(self, twice: bool) -> None:
         """Sweep, or let two instances sweep at once."""
-        self.run(_together(*[self.stage.shop.sweep.once() for _ in range(1 + twice)]))
+        self.run(_together(*[self.stage.shop.checkout.sweep_once() for _ in range(1 + twice)]))
 
     @stateful.rule(
         call=st.sampled_from(CALLS), fault=st.sampled_from(FAULTS), drop=st.booleans(),
@@ -196,13 +196,13 @@ class Walk(stateful.RuleBasedStateMachine):
         await tell_again(self.books)  # type: ignore[arg-type]
         for _ in range(24):
             await self.stage.advance(150)
-            await self.stage.shop.work.drain(seconds=5)
-            await self.stage.shop.sweep.once()
+            await self.stage.shop.checkout.work.drain(seconds=5)
+            await self.stage.shop.checkout.sweep_once()
         for _ in range(40):
             if not await unfinished():
                 break
             await self.stage.advance(30)
-            await self.stage.shop.sweep.once()
+            await self.stage.shop.checkout.sweep_once()
         assert await judge(self.books) == []  # type: ignore[arg-type]
 
 

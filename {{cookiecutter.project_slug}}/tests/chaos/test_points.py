@@ -6,7 +6,7 @@ import random
 import httpx
 import pytest
 
-from shop.models import Order, Refund
+from checkout.models import Order, Refund
 from tests.chaos.buyers import ADMIN, Buyer
 from tests.chaos.points import POINTS
 from tests.chaos.storm import judge, quiet

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from shop.channels import demo_settings
+from checkout.channels import demo_settings
 from shop.settings import ROOT
 from tests.shop.conftest import settings
 from tests.shop.kit import partner

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkout.channels.huifu import ALIPAY_SCANNER
 from huifu import payments, sign, statements
 from huifu.client import Client
 from huifu.errors import Malformed, OutcomeUnknown, Refused, SignatureInvalid
-from shop.channels.huifu import ALIPAY_SCANNER
 
 VECTORS = {
     vector["id"]: vector

@@ -16,10 +16,14 @@ import pytest
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 from tortoise.models import Model
 
+import accounts.models
+import checkout.models
+import shop.models
+from checkout.config import Env
 from sandbox.keys import Keys, make_keys
-from shop import database, models
+from shop import database
 from shop.app import Shop, build
-from shop.settings import Env
+from shop.log import LOGGERS
 from shop.web.server import create_app
 from tests.sandbox.kit import sandbox_server, serve
 from tests.shop.databases import Servers
@@ -45,7 +49,7 @@ class Stage:
     def app(self, kind: str) -> dict[str, Any]:
         """Return the app of this kind that the shop is set up with."""
         whose = (self.known, self.known["sp"], *self.known["sub"])
-        ours = self.shop.settings.apps[kind].appid
+        ours = self.shop.settings.login.apps[kind].appid
         return next(app for one in whose for app in one["apps"] if app["appid"] == ours)
 
     async def control(self, name: str, **body: Any) -> dict[str, Any]:
@@ -118,17 +122,18 @@ class Diary:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self.caplog = caplog
-        caplog.set_level(logging.INFO, "shop")
+        for name in LOGGERS:
+            caplog.set_level(logging.INFO, name)
 
     def fields(self, event: str) -> list[dict[str, Any]]:
         """Return the fields of every record of an event."""
         records = self.caplog.records
-        return [r.fields for r in records if r.name == "shop" and r.message == event]
+        return [r.fields for r in records if r.name in LOGGERS and r.message == event]
 
     @property
     def alarms(self) -> list[str]:
         """Return the alarms, in order."""
-        records = [r for r in self.caplog.records if r.name == "shop"]
+        records = [r for r in self.caplog.records if r.name in LOGGERS]
         return [r.message for r in records if getattr(r, "fields", {}).get("alarm")]
 
 
@@ -173,7 +178,9 @@ async def database_url(
         return
     server = await servers.get(database_kind)
     yield server.database_url
-    tables = [model._meta.db_table for model in vars(models).values() if is_table(model)]
+    modules = (accounts.models, checkout.models, shop.models)
+    classes = [value for module in modules for value in vars(module).values() if is_table(value)]
+    tables = [model._meta.db_table for model in classes]
     await server.empty(tables)
 
 
@@ -203,15 +210,15 @@ async def stage(
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         more = more_settings(known) if callable(more_settings) else more_settings
-        shop = build(Env(settings(known, sandbox_url, url, database_url) | more))
-        server = create_app(shop, sweep=False, name=f"shop-{next(_names)}")
+        built = build(Env(settings(known, sandbox_url, url, database_url) | more))
+        server = create_app(built, sweep=False, name=f"shop-{next(_names)}")
         server.config.LEAVE_SECONDS = 0
         server.config.TOUCHUP = False  # it can be done only once in a process
         async with (
             serve(server, listener),
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
         ):
-            yield Stage(shop, http, sandbox, known)
+            yield Stage(built, http, sandbox, known)
 
 
 def settings(

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shop.models import Identity, Notification, Payment, Transition
+from accounts.models import Identity
+from checkout.models import Notification, Payment, Share, Transition
 from tests.sandbox.kit import load_key
 from tests.shop.conftest import BuyerClient, Stage
 
@@ -29,7 +30,8 @@ class WeChat:
 
     async def trade(self, out_trade_no: str, **changes: Any) -> dict[str, Any]:
         """Build what WeChat says of a paid number of ours; a change to None removes the field."""
-        payment = await Payment.get(out_trade_no=out_trade_no)
+        share = await Share.get(out_trade_no=out_trade_no)
+        payment = await Payment.get(id=share.payment_id)
         found = {
             **payment.parties,
             "out_trade_no": out_trade_no,
@@ -43,7 +45,7 @@ class WeChat:
         }
         if "sp_mchid" in payment.parties:
             found["payer"] = {"sp_openid": payment.payer or "oSomebody"}
-        total = payment.total_fen
+        total = share.total_fen
         found["amount"] = {"total": total, "payer_total": total, "currency": "CNY"}
         found["amount"] |= changes.pop("amount", {})
         return {k: v for k, v in (found | changes).items() if v is not None}
@@ -129,7 +131,7 @@ async def calls(stage: Stage, part: str) -> list[dict[str, Any]]:
 async def moves(number: str) -> list[tuple[str, str]]:
     """Return the history of one order or payment."""
     rows = await Transition.filter(number=number).order_by("id")
-    return [(row.before, row.after) for row in rows]
+    return [(row.from_state, row.to_state) for row in rows]
 
 
 async def outcomes(out_trade_no: str = "") -> list[tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from shop.sessions import Sessions
-from shop.settings import Env, SettingsError, load
+from accounts.sessions import Sessions
+from checkout.config import ConfigError, Env
+from shop.settings import load
 
 GOOD = {"SHOP_SECRET_KEY": "k" * 32}
 
@@ -35,14 +36,14 @@ def test_another_port_stays_in_the_public_url() -> None:
     ["https://user:password@shop.example.com", "https://a:99999", "https://[x", "https://"],
 )
 def test_an_address_that_cannot_be_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"^SHOP_PUBLIC_URL: .*for example"):
+    with pytest.raises(ConfigError, match=r"^SHOP_PUBLIC_URL: .*for example"):
         public_url(text)
 
 
 def test_an_http_address_of_this_machine_is_for_the_sandbox_only() -> None:
-    with pytest.raises(SettingsError, match="must be https"):
+    with pytest.raises(ConfigError, match="must be https"):
         public_url("http://127.0.0.1:8000")
-    with pytest.raises(SettingsError, match="must be https"):
+    with pytest.raises(ConfigError, match="must be https"):
         public_url("http://shop.example.com", "http://127.0.0.1:9000")
 
 
@@ -52,7 +53,7 @@ def test_an_http_address_of_this_machine_is_for_the_sandbox_only() -> None:
 def test_a_database_address_that_cannot_be_is_refused_without_repeating_it(text: str) -> None:
     env = Env(GOOD | {"SHOP_DATABASE_URL": text, "SHOP_SANDBOX_URL": "http://127.0.0.1:1"})
     load(env)
-    with pytest.raises(SettingsError, match=r"^SHOP_DATABASE_URL: .*for example") as refused:
+    with pytest.raises(ConfigError, match=r"^SHOP_DATABASE_URL: .*for example") as refused:
         env.check()
     assert "pass@" not in str(refused.value)
 

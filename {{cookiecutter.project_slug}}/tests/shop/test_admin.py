@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shop.models import Notification, Order, Payment, Transition
+from checkout.models import Notification, Order, Payment, Transition
 from tests.shop.conftest import Stage
 from tests.shop.kit import paying
 from tests.shop.test_money_refunds import ADMIN, PRICE, bought, give_back

@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from shop.bill import BEIJING, Bill, Count
-from shop.channels import BillBroken, BillRow, NoBillYet, Refused, books
-from shop.models import BillDifference, Payment, Refund
+from checkout.bill import BEIJING, Bill, Count
+from checkout.channels import BillBroken, BillRow, NoBillYet, Refused, books
+from checkout.models import BillDifference, Payment, Refund
 from shop.settings import ROOT
 from tests.shop.conftest import Stage, settings
 from tests.shop.databases import EVERY_DATABASE
@@ -38,7 +38,7 @@ async def next_noon(stage: Stage) -> date:
 async def compare(stage: Stage, day: date) -> tuple[Kinds, Count]:
     """Compare a day: kind and number of each difference, and the counts."""
     found = []
-    for together in books(stage.shop.channels).values():
+    for together in books(stage.shop.checkout.channels).values():
         bill = Bill(together, day, "S", stage.shop.clock)
         found += [(one.kind, one.number) async for one in bill.differences(lambda rows: None)]
     return found, bill.count
@@ -73,7 +73,7 @@ async def test_surplus_money_and_refunds_of_the_merchant_platform_agree_too(stag
     await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     await buyer.pay(started["invoke"], force=True)
     await until(lambda: Refund.exists())
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     _, _, number = await bought(stage)
     await stage.control("refund", out_trade_no=number, refund=700)
     day = await next_noon(stage)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkout.errors import BadRequest
+from checkout.models import Order, Payment
 from shop import money
-from shop.errors import BadRequest
-from shop.models import Order, Payment
 from tests.shop.conftest import BuyerClient, Stage
 from tests.shop.kit import calls, partner, until
 from tests.shop.test_contract import document, fits

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from checkout.config import ConfigError, Env
+from checkout.models import Event, Order, Payment, Refund
 from shop import catalogue
 from shop.catalogue import Product
-from shop.models import Event, Order, Payment, Refund
-from shop.settings import Env, SettingsError
 from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import WeChat, calls, moves, outcomes, until
@@ -111,7 +111,7 @@ async def test_a_lost_notification_is_found_by_the_sweep_once_for_all_parts(stag
     await stage.control("faults", notifications="drop")
     await buyer.pay(started["invoke"])
     await stage.advance(6)
-    report = await stage.shop.sweep.once()
+    report = await stage.shop.checkout.sweep_once()
     assert await states() == (["PAID", "PAID"], "PAID")
     assert report["paid"] == 1
     assert len(await calls(stage, payments[0].combine_out_trade_no)) == 1
@@ -192,7 +192,7 @@ async def test_a_query_whose_parts_disagree_holds_the_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(combine, "query", query)
-        await stage.shop.truth.ask(payments[0], "test")
+        await stage.shop.checkout.payments.ask(payments[0], "test")
     assert await states() == (["HELD", "HELD"], "OPEN")
     answer = await buyer.start(order["order_no"])
     assert answer.json()["code"] == "PAYMENT_IN_PROGRESS"
@@ -218,7 +218,7 @@ async def test_an_expired_order_is_closed_by_the_sweep(stage: Stage) -> None:
     await begun(stage)
     await stage.advance(1800 + 61)
     for _ in range(3):
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
         await stage.advance(6)
     assert await states() == (["CLOSED", "CLOSED"], "CLOSED")
 
@@ -254,11 +254,11 @@ async def test_late_money_is_given_back_part_by_part(stage: Stage) -> None:
         return await Refund.filter(origin="surplus").count() == 2
 
     await until(written)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     await stage.advance(5)
 
     async def back() -> bool:
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
         return await Refund.filter(state="SUCCESS").count() == 2
 
     await until(back)
@@ -308,7 +308,7 @@ async def test_each_part_is_refunded_alone_by_its_merchant_and_the_bills_agree(
         more = {"refund_fen": fen, "out_trade_no": payment.out_trade_no}
         assert (await refund(stage, order["order_no"], f"rest{n}", **more)).status_code == 202
     await stage.advance(70)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     await stage.advance(5)
 
     async def refunded() -> bool:
@@ -376,7 +376,7 @@ async def test_a_merchant_whose_keys_we_lack_is_not_sold_for(
 async def test_ten_merchants_are_served_and_eleven_are_too_many(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combine: Any = stage.shop.channels["wechat_combine"]
+    combine: Any = stage.shop.checkout.channels["wechat_combine"]
     client = combine.house.client
     many = [f"90000000{n:02}" for n in range(10)]
     house = replace(combine.house, others=dict.fromkeys(many, client))
@@ -392,5 +392,5 @@ async def test_wrong_keys_of_other_merchants_are_named(stage: Stage, text: str) 
     from tests.shop.conftest import settings
 
     whole = settings(stage.known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
-    with pytest.raises(SettingsError, match="SHOP_OTHER_MERCHANTS"):
+    with pytest.raises(ConfigError, match="SHOP_OTHER_MERCHANTS"):
         build(Env({**whole, "SHOP_OTHER_MERCHANTS": text}))

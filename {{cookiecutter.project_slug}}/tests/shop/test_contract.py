@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shop.models import Payment
+from checkout.models import Payment
 from shop.web import pages
 from shop.web.server import create_app
 from tests.shop.conftest import ADMIN_TOKEN, Stage
@@ -211,7 +211,7 @@ async def test_ready_means_migrated_and_alive_means_alive(stage: Stage) -> None:
     assert (await stage.http.get("/healthz")).status_code == 200
     ready = await stage.http.get("/readyz")
     assert (ready.status_code, ready.json()["migrations"]) == (200, "ok")
-    from shop.work import transaction
+    from checkout.work import transaction
 
     async with transaction() as connection:
         await connection.execute_query("DELETE FROM tortoise_migrations")

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-
 from shop.checkout import Buyer
-from shop.models import Event, Notification, Order, Payment
 from shop.source import Source
+
+from checkout.models import Event, Notification, Order, Payment
 from tests.shop.conftest import BuyerClient, Stage
 from tests.shop.kit import WeChat, calls, moves, paying
 
@@ -30,15 +30,15 @@ def kill(patch: pytest.MonkeyPatch, owner: object, name: str, *, after: bool = F
 def part(stage: Stage, name: str) -> object:
     """Find ledger, its moves, truth or channel of the shop."""
     if name == "moves":
-        return stage.shop.ledger._moves
-    return stage.shop.channels["wechat"] if name == "channel" else getattr(stage.shop, name)
+        return stage.shop.checkout.ledger._moves
+    return stage.shop.checkout.channels["wechat"] if name == "channel" else getattr(stage.shop, name)
 
 
 async def sweep_for(stage: Stage, seconds: int) -> None:
     """Sweep every fifteen seconds of virtual time."""
     for _ in range(0, seconds, 15):
         await stage.advance(15)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
 
 
 async def killed_at_prepay(
@@ -98,7 +98,7 @@ async def test_killed_while_a_notification_is_recorded_all_or_nothing_moved_and_
     wechat = WeChat(stage)
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
     with monkeypatch.context() as patched:
-        ledger = stage.shop.ledger
+        ledger = stage.shop.checkout.ledger
         owners = {"conclude": Source, "move": ledger._moves, "event": ledger._moves}
         kill(patched, owners.get(name, ledger), name, after=after)
         with pytest.raises(Killed):
@@ -155,9 +155,9 @@ async def test_a_sweep_that_is_killed_leaves_its_rows_to_the_next_one_after_a_mi
     await stage.advance(6)
     with monkeypatch.context() as patched:
         kill(patched, stage.shop.truth, "ask")
-        await stage.shop.sweep.once()
-    await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
+    await stage.shop.checkout.sweep_once()
     assert (await Order.get()).state == "OPEN"  # leased to the one that died
     await stage.advance(61)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await buyer.state(order["order_no"]) == "PAID"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shop.models import Order, Payment
+from checkout.models import Order, Payment
 from tests.shop.conftest import Stage
 from tests.shop.databases import EVERY_DATABASE, Servers
 from tests.shop.kit import WeChat, moves, paying
@@ -56,7 +56,7 @@ async def test_cancel_and_payment_at_the_same_moment_end_in_one_of_both_without_
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buyer, order, started = await paying(stage)
-    wechat, inside = WeChat(stage), stage.shop.ledger._pay_order
+    wechat, inside = WeChat(stage), stage.shop.checkout.ledger._pay_order
     reached = asyncio.Event()
 
     async def slow(*args: Any) -> None:
@@ -64,7 +64,7 @@ async def test_cancel_and_payment_at_the_same_moment_end_in_one_of_both_without_
         await asyncio.sleep(0.2)  # the payment's row is locked, the order's not yet
         await inside(*args)
 
-    monkeypatch.setattr(stage.shop.ledger, "_pay_order", slow)
+    monkeypatch.setattr(stage.shop.checkout.ledger, "_pay_order", slow)
     paid = asyncio.create_task(wechat.notify(await wechat.trade(started["out_trade_no"])))
     await reached.wait()
     cancelled = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
@@ -93,14 +93,14 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
         pytest.skip("SQLite has one writer at a time")
     buyer, order, started = await paying(stage)
     server, wechat = await servers.get(database_kind), WeChat(stage)
-    inside, others = stage.shop.ledger._moves.move, ["UPDATE orders SET state = 'CLOSING'"]
+    inside, others = stage.shop.checkout.ledger._moves.move, ["UPDATE orders SET state = 'CLOSING'"]
 
     async def move(row: Order | Payment, *args: Any, **values: Any) -> bool:
         if isinstance(row, Order) and others:
             await server.run(others.pop(), database=server.database)
         return await inside(row, *args, **values)
 
-    monkeypatch.setattr(stage.shop.ledger._moves, "move", move)
+    monkeypatch.setattr(stage.shop.checkout.ledger._moves, "move", move)
     async with asyncio.timeout(3):
         answer = await wechat.notify(await wechat.trade(started["out_trade_no"]))
     assert answer.status_code == 204

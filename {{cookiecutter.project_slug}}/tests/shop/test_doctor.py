@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from sanic import HTTPResponse, Request, Sanic
 
+from checkout.config import Env
 from shop import doctor
-from shop.settings import Env
 from tests.sandbox.kit import serve
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shop import channels
-from shop.models import Event, Order, Payment, Refund
+from checkout import channels
+from checkout.models import Event, Order, Payment, Refund
 from tests.shop.conftest import BuyerClient, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import moves, outcomes
@@ -55,7 +55,7 @@ async def test_it_pays_refunds_and_its_bill_agrees(stage: Stage, bank: Any) -> N
     assert await Event.filter(kind="on_paid").count() == 1
     assert (await give_back(stage, order_no, 100)).status_code == 202
     await stage.advance(61)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert (await Refund.get()).state == "SUCCESS"
     assert (await compare(stage, await next_noon(stage)))[0] == []
 
@@ -66,7 +66,7 @@ async def test_what_is_lost_is_found_and_what_is_forged_is_refused(stage: Stage,
     forged = await stage.http.post("/notify/voucher", content=body.replace(b"PAID", b"OPEN"))
     assert forged.status_code == 401
     await stage.advance(6)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await buyer.state(order_no) == "PAID"
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shop.models import Order, Payment
+from checkout.models import Order, Payment
 from tests.shop.conftest import ADMIN_TOKEN, Stage
 from tests.shop.test_edges import ADMIN, JSON, check
 

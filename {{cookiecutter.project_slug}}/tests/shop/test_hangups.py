@@ -60,7 +60,7 @@ async def test_a_storm_of_clients_that_hang_up_leaves_everything_usable(stage: S
         assert (await buyer.start(fresh["order_no"])).status_code == 201
     assert await buyer.state(order["order_no"]) == "PAID"
     assert (await stage.http.get("/readyz")).status_code == 200
-    assert await stage.shop.work.drain(seconds=5) == 0
+    assert await stage.shop.checkout.work.drain(seconds=5) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")

@@ -6,11 +6,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from checkout.config import ConfigError, Env
+from checkout.models import Event, Order, Payment, Refund
 from sandbox.protocols._huifu_keys import HUIFU_ID, keys
 from sandbox.sealing import sign
 from shop.app import build
-from shop.models import Event, Order, Payment, Refund
-from shop.settings import Env, SettingsError
 from tests.shop.conftest import BuyerClient, Diary, Stage, settings
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import also_official, calls, moves, outcomes, until
@@ -66,7 +66,7 @@ async def become(buyer: BuyerClient, order_no: str, state: str) -> None:
 async def sweeps(stage: Stage, times: int, seconds: float) -> None:
     for _ in range(times):
         await stage.advance(seconds)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
 
 
 async def said(**changes: Any) -> dict[str, str]:
@@ -132,7 +132,7 @@ async def test_the_payer_is_sub_appid_with_sub_openid_and_all_values_are_strings
     payment = await Payment.get()
     asked = json.loads((await calls(stage, PREPAY))[0]["request_body"])["data"]
     assert {type(value) for value in asked.values()} == {str}
-    appid = stage.shop.settings.apps["miniprogram"].appid
+    appid = stage.shop.settings.login.apps["miniprogram"].appid
     assert json.loads(asked["wx_data"]) == {"sub_appid": appid, "sub_openid": payment.payer}
 
 
@@ -334,13 +334,13 @@ async def test_settings_that_are_wrong_are_named(
 ) -> None:
     known = stage.known
     whole = settings(known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
-    with pytest.raises(SettingsError, match=name):
+    with pytest.raises(ConfigError, match=name):
         build(Env({**whole, **of_huifu(known), **changes}))
     assert "huifu" not in build(Env(whole)).channels
 
 
 async def test_the_doctor_lets_the_gateway_check_the_keys(stage: Stage) -> None:
-    channel = stage.shop.channels["huifu"]
+    channel = stage.shop.checkout.channels["huifu"]
     assert [one.ok for one in await channel.examine()] == [True, True]
     await stage.control("faults", answers={"query": "wrong_key"})
     assert [one.ok for one in await channel.examine()] == [True, False]

@@ -10,7 +10,7 @@ import httpx
 import jwt
 import pytest
 
-from shop.models import Buyer, Identity, OAuthState
+from accounts.models import Buyer, Identity, OAuthState
 from tests.shop.conftest import Stage
 
 KEY = "secret-key-of-the-tests-0123456789abcdef"
@@ -262,5 +262,5 @@ async def test_a_cookie_counts_for_a_change_only_from_our_own_page(
 async def test_states_that_ran_out_are_swept_away(stage: Stage, browser: Browser) -> None:
     await browser.start()
     await stage.advance(700)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await OAuthState.all().count() == 0

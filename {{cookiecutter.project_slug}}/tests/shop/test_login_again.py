@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from accounts.models import Buyer, Identity
 from sandbox import login as sandbox_login
 from sandbox.login import LoginError
-from shop.models import Buyer, Identity
 from tests.shop.conftest import Stage
 from tests.shop.kit import calls
 from tests.shop.test_login import Browser

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shop.models import Payment, Refund
+from checkout.models import Payment, Refund
 from tests.shop.conftest import Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import WeChat, paying, until
@@ -84,6 +84,6 @@ async def test_the_skew_is_read_off_signed_answers(
     await paying(stage)
     assert abs((await metrics(stage))["shop_clock_skew_seconds"]) < 5
     real = stage.shop.clock.real
-    monkeypatch.setattr("shop.clock.Clock.real", staticmethod(lambda: real() - 100))
+    monkeypatch.setattr("checkout.clock.Clock.real", staticmethod(lambda: real() - 100))
     await paying(stage)
     assert 95 < (await metrics(stage))["shop_clock_skew_seconds"] < 105

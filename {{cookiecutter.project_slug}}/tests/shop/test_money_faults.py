@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from shop.channels import NoSuchTrade
-from shop.models import Event, Notification, Order, Payment
+from checkout.channels import NoSuchTrade
+from checkout.models import Event, Notification, Order, Payment
 from shop.settings import ROOT
 from tests.shop.conftest import Diary, Stage, settings
 from tests.shop.kit import WeChat, outcomes, paying
@@ -42,11 +42,11 @@ async def test_rule_7_all_calls_failing_until_ten_minutes_after_the_end_still_cl
     end = datetime.fromisoformat(orders[-1]["expires_at"])
     while stage.shop.clock.now() < end + timedelta(minutes=10):
         await stage.advance(120)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
     await stage.control("faults")
     while stage.shop.clock.now() < end + timedelta(minutes=14):
         await stage.advance(30)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
     assert await open_rows() == 0
     assert await Event.filter(kind="on_closed", due_at=None).count() == 3
 
@@ -63,11 +63,11 @@ async def test_rule_7_answers_that_never_come_are_given_up_and_repaired(
     unknown = await buyer.start(other["order_no"])
     assert (unknown.status_code, unknown.json()["code"]) == (503, "OUTCOME_UNKNOWN")
     await stage.advance(10)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     await stage.control("faults")
     for _ in range(5):
         await stage.advance(30)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
     assert await buyer.state(order["order_no"]) == "CLOSED"
     assert (await buyer.start(other["order_no"])).status_code == 200
 
@@ -83,8 +83,8 @@ async def test_rule_7_a_404_says_nothing_when_the_number_was_sent_again_meanwhil
         await Payment.all().update(sent_at=stage.shop.clock.now())
         raise NoSuchTrade("订单不存在")
 
-    monkeypatch.setattr(stage.shop.channels["wechat"], "query", query)
-    await stage.shop.truth.ask(payment, "test")
+    monkeypatch.setattr(stage.shop.checkout.channels["wechat"], "query", query)
+    await stage.shop.checkout.payments.ask(payment, "test")
     assert (await Payment.get()).state == "OPEN"
 
 
@@ -100,11 +100,11 @@ async def test_rule_4_an_unmatched_notification_is_tried_again_for_a_day(
     await wechat.notify(trade)
     for _ in range(hours):
         await stage.advance(3600)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
     assert await outcomes() == [("UNMATCHED", "unknown number")]
     await Payment.all().update(out_trade_no=number)  # as when a backup is restored
     await stage.advance(3601)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     found = await Notification.get()
     assert (found.outcome, found.due_at) == (outcome, None)
 
@@ -128,7 +128,7 @@ async def test_rule_9_events_of_one_order_run_in_order_and_of_others_meanwhile(
 
     listen(monkeypatch, fails_twice)
     for _ in range(20):
-        await stage.shop.sweep.events()
+        await stage.shop.checkout.sweep.events()
         await stage.advance(60)
     assert [e for e in heard if e[0] == "0"] == ["0-on_paid"] * 3 + ["0-on_closed"]
     assert heard.index("1-on_paid") < 2
@@ -150,9 +150,9 @@ async def test_rule_9_a_function_that_hangs_is_stopped_and_tried_again(
     listen(monkeypatch, hangs_once)
     monkeypatch.setattr("shop.sweep.EVENT_SECONDS", 0.05)
     async with asyncio.timeout(5):
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
         await stage.advance(61)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
     assert len(heard) == 2
     assert len(set(heard)) == 1
     assert diary.fields("event failed")[0]["tries"] == 0
@@ -172,7 +172,7 @@ async def test_rule_9_several_sweeps_at_once_run_an_event_once(
         await asyncio.sleep(0)
 
     listen(monkeypatch, note)
-    await asyncio.gather(*(stage.shop.sweep.once() for _ in range(4)))
+    await asyncio.gather(*(stage.shop.checkout.sweep_once() for _ in range(4)))
     assert len(heard) == len(set(heard)) == 5
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shop.models import Notification, Order, Payment
+from checkout.models import Notification, Order, Payment
 from tests.shop.conftest import ADMIN_TOKEN, Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import PATH, WeChat, moves, outcomes, paying
@@ -103,7 +103,7 @@ async def test_rule_4_what_cannot_be_decrypted_is_500_and_counts_once_the_key_is
     _, order, started = await paying(stage)
     wechat = WeChat(stage)
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
-    merchant = stage.shop.channels["wechat"].house.client.merchant  # type: ignore[attr-defined]
+    merchant = stage.shop.checkout.channels["wechat"].house.client.merchant  # type: ignore[attr-defined]
     right = merchant.apiv3_key
     object.__setattr__(merchant, "apiv3_key", b"x" * 32)
     assert (await wechat.send(body)).status_code == 500
@@ -156,7 +156,7 @@ async def test_rule_4_a_copy_finishes_what_a_crash_left_received(
     _, order, started = await paying(stage)
     wechat = WeChat(stage)
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
-    ledger = stage.shop.ledger
+    ledger = stage.shop.checkout.ledger
 
     async def crash(*_: object) -> None:
         raise RuntimeError("killed between the two commits")
@@ -181,11 +181,11 @@ async def test_rule_4_the_sweep_finishes_what_a_crash_left_received(
         raise RuntimeError("killed between the two commits")
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage.shop.ledger, "record", crash)
+        patched.setattr(stage.shop.checkout.ledger, "record", crash)
         await wechat.send(body)
     await stage.advance(61)
     await Payment.all().update(due_at=None)  # only the inbox may bring the truth
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert (await Order.get(order_no=order["order_no"])).state == "PAID"
 
 
@@ -195,13 +195,13 @@ async def test_rule_4_nothing_is_answered_204_before_it_is_committed(
     _, _, started = await paying(stage)
     wechat, wait = WeChat(stage), asyncio.Event()
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
-    inside = stage.shop.ledger._pay_once
+    inside = stage.shop.checkout.ledger._pay_once
 
     async def slow(*args: Any) -> bool:
         await wait.wait()
         return await inside(*args)
 
-    monkeypatch.setattr(stage.shop.ledger, "_pay_once", slow)
+    monkeypatch.setattr(stage.shop.checkout.ledger, "_pay_once", slow)
     monkeypatch.setattr("shop.web.notify.SECONDS", 0.2)
     assert (await wechat.send(body)).status_code == 500  # our deadline, nothing committed
     wait.set()

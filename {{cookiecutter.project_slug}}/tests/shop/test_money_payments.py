@@ -8,8 +8,9 @@ from datetime import datetime
 
 import pytest
 
+from accounts.models import Identity
+from checkout.models import Payment
 from shop import catalogue
-from shop.models import Identity, Payment
 from tests.shop.conftest import Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import also_official, calls, moves, paying
@@ -44,7 +45,7 @@ async def test_rule_2_after_two_hours_the_stored_body_is_repeated_under_the_same
     buyer, order, first = await paying(stage)
     tea = dataclasses.replace(catalogue.PRODUCTS[0], name="another name", price_fen=1)
     monkeypatch.setattr(catalogue, "PRODUCTS", (tea, *catalogue.PRODUCTS[1:]))
-    channel = stage.shop.channels["wechat"]
+    channel = stage.shop.checkout.channels["wechat"]
     monkeypatch.setattr(channel, "_notify_url", "https://moved.example.com/notify")
     await stage.advance(2 * HOURS + 1)
     again = (await buyer.start(order["order_no"])).json()
@@ -137,7 +138,7 @@ async def test_rule_2_a_close_whose_answer_proves_nothing_is_settled_by_a_query(
 async def test_rule_2_twenty_parallel_requests_make_one_payment_and_one_prepay(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    buyer, channel = await stage.buyer(), stage.shop.channels["wechat"]
+    buyer, channel = await stage.buyer(), stage.shop.checkout.channels["wechat"]
     number, inside = (await buyer.order())["order_no"], channel.prepay
 
     async def slow(payments: Sequence[Payment]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shop.models import Event, Order, Payment, Refund
+from checkout.models import Event, Order, Payment, Refund
 from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import calls, moves, outcomes, paying, until
@@ -38,7 +38,7 @@ async def sweep_until(stage: Stage, state: str, *, minutes: int = 15, every: int
     end = stage.shop.clock.now() + timedelta(minutes=minutes)
     while await Refund.exclude(state=state).exists():
         await stage.advance(every)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
         assert stage.shop.clock.now() < end, [(r.state, r.trouble) for r in await Refund.all()]
 
 
@@ -74,7 +74,7 @@ async def test_rule_10_an_order_of_which_nothing_is_left_is_refunded(stage: Stag
     await sweep_until(stage, "SUCCESS")
     order = (await buyer.get(f"/api/orders/{order_no}")).json()
     assert (order["state"], order["refunded_fen"]) == ("REFUNDED", PRICE)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await Event.filter(kind="on_refunded", due_at=None).count() == 2
     late = await give_back(stage, order_no, 1)
     assert (late.status_code, late.json()["code"]) == (409, "REFUND_EXCEEDS")
@@ -129,7 +129,7 @@ async def test_rule_10_a_refund_of_unknown_outcome_is_repeated_word_for_word(
     answer = await give_back(stage, order_no, 300)
     assert answer.status_code == 202
     await stage.advance(61)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     await stage.control("faults")
     await sweep_until(stage, "SUCCESS")
     assert await at_sandbox(stage, number) == [(300, "SUCCESS")]
@@ -144,7 +144,7 @@ async def test_rule_6_a_redeploy_between_crash_and_repair_changes_no_byte_of_a_r
     _, order_no, number = await bought(stage)
     await stage.control("faults", answers={"refund_query": "500", "refund": "reset_after"})
     await give_back(stage, order_no, 300)
-    channel: Any = stage.shop.channels["wechat"]
+    channel: Any = stage.shop.checkout.channels["wechat"]
     channel.refund_url = "https://another.example.com/notify/wechat/refund"
     await stage.control("faults")
     await stage.control("faults", notifications="drop")
@@ -165,7 +165,7 @@ async def test_rule_10_no_money_in_the_account_keeps_number_and_waits(
     assert "refund waits" in diary.alarms
     assert (await Refund.get()).trouble == "NOT_ENOUGH"
     await stage.advance(400)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     await stage.control("faults")
     await sweep_until(stage, "SUCCESS")
     assert [r["out_refund_no"] for r in (await stage.truth(number))["refunds"]] == [
@@ -209,7 +209,7 @@ async def test_rule_10_refused_after_an_unknown_sending_waits_five_minutes_befor
     await give_back(stage, order_no, 300)
     await stage.control("faults", answers={"refund": "refuse"})
     await stage.advance(61)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert (await Refund.get()).state == "PENDING", "the first sending may still turn up"
     await sweep_until(stage, "REJECTED", minutes=15)
 
@@ -270,7 +270,7 @@ async def sweep_until_done(stage: Stage) -> None:
     """Sweep until no refund is under way."""
     while await Refund.exists(state__in=("PENDING", "PROCESSING")):
         await stage.advance(30)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
 
 
 async def test_rule_10_a_refund_notification_that_overtakes_the_payments_asks_about_that_first(
@@ -301,7 +301,7 @@ async def test_rule_10_v2_xml_at_the_v3_address_is_answered_in_xml_and_only_asks
     assert b"<return_code>SUCCESS</return_code>" in answer.content
     assert (await Refund.get()).state == "PROCESSING"
     await stage.advance(61)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert (await Refund.get()).state == "SUCCESS"
 
 
@@ -320,7 +320,7 @@ async def test_rule_8_money_paid_twice_goes_back_by_itself(stage: Stage) -> None
     assert (refund.origin, surplus.surplus, surplus.state) == ("surplus", True, "PAID")
     shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
     assert (shown["state"], shown["refunded_fen"], shown["refunding_fen"]) == ("PAID", 0, 0)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert [e.kind for e in await Event.all()] == ["on_paid"]
     assert await at_sandbox(stage, surplus.out_trade_no) == [(PRICE, "SUCCESS")]
     part = await give_back(stage, order["order_no"], 100)
@@ -347,7 +347,7 @@ async def test_rule_8_late_money_whose_notification_is_lost_is_found_by_a_second
     await stage.control("faults", notifications="drop")
     await buyer.pay(started["invoke"], force=True)
     await stage.advance(601)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert (await Payment.get()).state == "PAID"
     await sweep_until(stage, "SUCCESS")
 
@@ -359,5 +359,5 @@ async def test_rule_7_a_closed_payment_is_closed_twice_more_and_then_left_alone(
     await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     for _ in range(5):
         await stage.advance(601)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
     assert [e["status"] for e in await calls(stage, "/close")] == [204] * 3

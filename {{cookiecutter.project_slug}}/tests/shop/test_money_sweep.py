@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from checkout.models import Event, Order, Payment
 from shop import on_paid
-from shop.models import Event, Order, Payment
 from tests.shop.conftest import Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import moves, outcomes, paying, until
@@ -18,7 +18,7 @@ async def test_rule_7_a_lost_notification_is_found_by_the_sweep(stage: Stage) ->
     await stage.control("faults", notifications="drop")
     await buyer.pay(started["invoke"])
     await stage.advance(6)
-    report = await stage.shop.sweep.once()
+    report = await stage.shop.checkout.sweep_once()
     assert report["paid"] == 1
     assert await buyer.state(order["order_no"]) == "PAID"
 
@@ -26,7 +26,7 @@ async def test_rule_7_a_lost_notification_is_found_by_the_sweep(stage: Stage) ->
 async def test_rule_7_the_report_has_the_fields_of_the_contract(stage: Stage) -> None:
     await paying(stage)
     await stage.advance(100)
-    report = await stage.shop.sweep.once()
+    report = await stage.shop.checkout.sweep_once()
     assert list(report) == ["closed", "paid", "refunds", "open", "oldest_open_seconds"]
     assert report["open"] == 1
     assert 100 <= report["oldest_open_seconds"] <= 110
@@ -39,10 +39,10 @@ async def test_rule_7_an_expired_order_is_closed_at_wechat_first(stage: Stage) -
     await stage.advance(1800 - 59)
     late = await buyer.start(order["order_no"])
     assert (late.status_code, late.json()["code"]) == (409, "ORDER_EXPIRED")
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await buyer.state(order["order_no"]) == "OPEN"
     await stage.advance(59 + 61)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await buyer.state(order["order_no"]) == "CLOSED"
     assert (await stage.truth(started["out_trade_no"]))["trade_state"] == "CLOSED"
     assert await moves(order["order_no"]) == [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")]
@@ -52,7 +52,7 @@ async def test_rule_7_an_order_nobody_tried_to_pay_is_closed_too(stage: Stage) -
     buyer = await stage.buyer()
     order = await buyer.order()
     await stage.advance(1800 + 61)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await buyer.state(order["order_no"]) == "CLOSED"
 
 
@@ -70,7 +70,7 @@ async def test_rule_7_nothing_is_open_fifteen_minutes_after_the_end(
     end = datetime.fromisoformat(order["expires_at"]) + timedelta(minutes=15)
     await stage.advance(1800 + 61)
     while await buyer.state(order["order_no"]) != "CLOSED":
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
         await stage.advance(15)
         assert stage.shop.clock.now() < end
     assert (await Payment.get()).state == "CLOSED"
@@ -84,10 +84,10 @@ async def test_rule_7_a_404_counts_as_closed_only_five_minutes_after_the_last_se
     await stage.control("faults", answers={"prepay": "reset_before"}, times=1)
     await buyer.start(order["order_no"])
     await stage.advance(290)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert (await Payment.get()).state == "NEW"
     await stage.advance(300)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert (await Payment.get()).state == "CLOSED"
     assert (await buyer.start(order["order_no"])).status_code == 201
 
@@ -156,7 +156,7 @@ async def test_rule_9_each_event_runs_once_after_it_succeeds_and_again_after_it_
     await buyer.pay(started["invoke"])
     await buyer.get(f"/api/orders/{order['order_no']}?refresh=1")
     for _ in range(5):
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
         await stage.advance(60)
     assert heard == [f"{order['order_no']}-on_paid"] * 3
     assert (await Event.get()).due_at is None
@@ -177,7 +177,7 @@ async def test_rule_7_several_sweeps_at_once_handle_each_row_once(
 
     monkeypatch.setattr(stage.shop.truth, "ask", ask)
     await stage.advance(6)
-    await asyncio.gather(*(stage.shop.sweep.once() for _ in range(4)))
+    await asyncio.gather(*(stage.shop.checkout.sweep_once() for _ in range(4)))
     assert len(handled) == len(set(handled)) == 12
 
 

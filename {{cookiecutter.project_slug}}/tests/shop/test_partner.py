@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
+from checkout.channels import Channel
+from checkout.config import ConfigError, Env
+from checkout.models import Order, Payment
 from shop import catalogue
 from shop.app import build
 from shop.catalogue import Product
-from shop.channels import Channel
 from shop.doctor import findings
-from shop.models import Order, Payment
-from shop.settings import Env, SettingsError
 from tests.shop.conftest import BuyerClient, Stage, settings
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import WeChat, also_official, calls, guest, outcomes, partner, paying, until
@@ -54,7 +54,7 @@ async def paid(stage: Stage, buyer: BuyerClient, order_no: str) -> None:
 async def test_a_sub_merchants_payment_goes_all_the_way(stage: Stage, sub_app: bool) -> None:
     buyer, order, started = await paying(stage)
     payment = await Payment.get()
-    app = stage.shop.settings.apps["miniprogram"].appid
+    app = stage.shop.settings.login.apps["miniprogram"].appid
     assert started["invoke"]["appId"] == app
     assert payment.parties["sub_mchid"] == subs(stage)[0]
     assert payment.parties["sp_mchid"] == stage.known["sp"]["mchid"]
@@ -65,7 +65,7 @@ async def test_a_sub_merchants_payment_goes_all_the_way(stage: Stage, sub_app: b
     )
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
     await paid(stage, buyer, order["order_no"])
-    await stage.shop.truth.ask(await Payment.get(), "test")
+    await stage.shop.checkout.payments.ask(await Payment.get(), "test")
     assert await outcomes() == [("APPLIED", "")]
     answer = await give_back(stage, order["order_no"], 100)
     assert answer.status_code == 202, answer.text
@@ -168,7 +168,7 @@ async def test_half_a_service_provider_does_not_start_and_the_doctor_says_why(
     stage: Stage, changes: dict[str, str], named: str
 ) -> None:
     changes = {k: stage.known["sp"]["mchid"] if v == "SP" else v for k, v in changes.items()}
-    with pytest.raises(SettingsError, match=named):
+    with pytest.raises(ConfigError, match=named):
         build(environment(stage.known, **changes))
     found = await findings(environment(stage.known, **changes))
     assert any(f"{f.what}: {f.advice}".startswith(named) for f in found if not f.ok)
@@ -179,7 +179,7 @@ def test_a_provider_whose_apps_are_all_the_sub_merchants_names_its_own(stage: St
     mini = stage.known["sub"][0]["apps"][0]
     only |= {"SHOP_APP_APPID": "", "SHOP_MINIPROGRAM_APPID": mini["appid"]}
     only |= {"SHOP_SUB_APPID": mini["appid"]}
-    with pytest.raises(SettingsError, match="SHOP_SP_APPID: missing"):
+    with pytest.raises(ConfigError, match="SHOP_SP_APPID: missing"):
         build(environment(stage.known, **only))
     shop = build(environment(stage.known, **only, SHOP_SP_APPID="wx9000000000000000"))
     channel: Channel = shop.channels["wechat"]
@@ -187,6 +187,6 @@ def test_a_provider_whose_apps_are_all_the_sub_merchants_names_its_own(stage: St
 
 
 async def test_the_doctor_says_whose_orders_are_placed(stage: Stage) -> None:
-    said = [f.what for c in stage.shop.channels.values() for f in await c.examine() if f.ok]
+    said = [f.what for c in stage.shop.checkout.channels.values() for f in await c.examine() if f.ok]
     assert f"service provider 服务商 of {subs(stage)[0]}" in said
     assert "WeChat Pay accepts our signature" in said

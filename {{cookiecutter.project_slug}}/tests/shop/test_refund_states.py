@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tortoise.exceptions import IntegrityError, OperationalError
-
-from shop import database
-from shop.channels import RefundTrade
-from shop.clock import Clock
-from shop.models import Buyer, Event, Order, Payment, Refund, Transition
 from shop.refund_ledger import RefundLedger, new_refund
 from shop.source import Source
+from tortoise.exceptions import IntegrityError, OperationalError
+
+from accounts.models import Buyer
+from checkout.channels import RefundTrade
+from checkout.clock import Clock
+from checkout.models import Event, Order, Payment, Refund, Transition
+from shop import database
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.test_states import new_order, new_payment
 

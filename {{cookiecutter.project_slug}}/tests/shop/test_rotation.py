@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from shop.models import Order, Payment
+from checkout.models import Order, Payment
 from tests.shop.conftest import BuyerClient, Stage
 from tests.shop.kit import calls, until
 

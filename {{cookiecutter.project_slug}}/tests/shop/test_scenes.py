@@ -4,8 +4,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from shop.models import Order, Payment
-from shop.settings import Env, SettingsError, load
+from checkout.config import ConfigError, Env
+from checkout.models import Order, Payment
+from shop.settings import load
 from shop.web.api import plain_address
 from tests.shop.conftest import Stage
 from tests.shop.databases import EVERY_DATABASE
@@ -48,7 +49,7 @@ async def test_a_guest_pays_each_scene_end_to_end(
     shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
     assert [p["scene"] for p in shown["payments"]] == [scene]
     assert (await stage.truth(started["out_trade_no"]))["trade_state"] == "SUCCESS"
-    await stage.shop.truth.ask(await Payment.get(), "test")
+    await stage.shop.checkout.payments.ask(await Payment.get(), "test")
     assert trade_type in (await calls(stage, started["out_trade_no"]))[-1]["response_body"]
 
 
@@ -195,19 +196,19 @@ class TestOff:
 
 
 def test_a_scene_that_does_not_exist_is_named_at_the_start() -> None:
-    from shop import channels
-    from shop.channels import Parts
+    from checkout import channels
+    from checkout.channels import Parts
 
     env = Env({"SHOP_SCENES": "native,cash"})
     channels.load(Parts(env, load(env), None))  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="SHOP_SCENES: there is no scene cash"):
+    with pytest.raises(ConfigError, match="SHOP_SCENES: there is no scene cash"):
         env.check()
 
 
 def test_the_demos_address_is_for_the_sandbox_only() -> None:
     env = Env({"SHOP_DEV_CLIENT_IP": "203.0.113.10"})
     load(env)
-    with pytest.raises(SettingsError, match="SHOP_DEV_CLIENT_IP"):
+    with pytest.raises(ConfigError, match="SHOP_DEV_CLIENT_IP"):
         env.check()
 
 

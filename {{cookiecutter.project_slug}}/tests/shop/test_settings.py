@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from checkout.config import ConfigError, Env, Secret, read_dotenv
 from shop import doctor, log
 from shop.app import build
-from shop.settings import ROOT, Env, Secret, SettingsError, load, read_dotenv
+from shop.settings import ROOT, load
 from tests.shop.conftest import Stage, settings
 
 BAD = {
@@ -46,7 +47,7 @@ def good(stage: Stage) -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BAD.items() for v in vs])
 async def test_a_bad_value_names_its_variable(good: dict[str, str], name: str, value: str) -> None:
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(ConfigError) as refused:
         build(Env(good | {name: value}))
     lines = [line for line in str(refused.value).splitlines() if line.startswith(f"{name}: ")]
     assert lines
@@ -57,16 +58,16 @@ async def test_a_bad_value_names_its_variable(good: dict[str, str], name: str, v
 async def test_the_example_of_a_secret_is_a_sentence_and_no_secret(
     good: dict[str, str], name: str
 ) -> None:
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(ConfigError) as refused:
         build(Env(good | {name: "short"}))
     example = str(refused.value).partition(f"{name}=")[2]
     assert set("$()\"'`").isdisjoint(example)
-    with pytest.raises(SettingsError):
+    with pytest.raises(ConfigError):
         build(Env(good | {name: example}))
 
 
 async def test_all_that_is_wrong_is_told_at_once(good: dict[str, str]) -> None:
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(ConfigError) as refused:
         build(Env(good | {"SHOP_MCHID": "x", "SHOP_SECRET_KEY": "", "SHOP_ORDER_TTL": "1"}))
     assert len(str(refused.value).splitlines()) == 3
 
@@ -74,7 +75,7 @@ async def test_all_that_is_wrong_is_told_at_once(good: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", ["SHOP_MCHID", "SHOP_WECHATPAY_PUBLIC_KEY_ID"])
 async def test_sandbox_keys_do_not_start_a_real_shop(good: dict[str, str], name: str) -> None:
     real = good | {"SHOP_SANDBOX_URL": "", "SHOP_PUBLIC_URL": "https://shop.example.com"}
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(ConfigError) as refused:
         build(Env(real))
     assert f"{name}: belongs to the sandbox" in str(refused.value)
 

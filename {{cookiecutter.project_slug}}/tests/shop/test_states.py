@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from shop import database
-from shop.channels import Trade
-from shop.clock import Clock
 from shop.ledger import Ledger
-from shop.models import Buyer, Notification, Order, Payment, Transition
 from shop.source import Source
+
+from accounts.models import Buyer
+from checkout.channels import Trade
+from checkout.clock import Clock
+from checkout.models import Notification, Order, Payment, Transition
+from shop import database
 
 PAYMENT = {
     ("NEW", "OPEN"), ("NEW", "PAID"), ("NEW", "CLOSED"), ("NEW", "HELD"),

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from checkout.models import Event, Order, Payment, Refund
 from sandbox.protocols import _v2_xml as xml
-from shop.models import Event, Order, Payment, Refund
 from tests.shop.conftest import BuyerClient, Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import calls, moves, outcomes, until
@@ -105,7 +105,7 @@ async def test_it_is_not_closed_before_five_minutes_but_then(stage: Stage) -> No
     assert await calls(stage, "/closeorder") == []
     for _ in range(12):
         await stage.advance(30)
-        await stage.shop.sweep.once()
+        await stage.shop.checkout.sweep_once()
     assert (await Order.get()).state == "CLOSED"
     assert (await stage.truth(started["out_trade_no"]))["trade_state"] == "CLOSED"
     assert await moves(started["out_trade_no"]) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
@@ -116,7 +116,7 @@ async def test_a_lost_notification_is_found_by_the_sweep(stage: Stage) -> None:
     await stage.control("faults", notifications="drop")
     await buyer.pay(started["invoke"])
     await stage.advance(6)
-    await stage.shop.sweep.once()
+    await stage.shop.checkout.sweep_once()
     assert await buyer.state(order["order_no"]) == "PAID"
 
 
@@ -268,8 +268,8 @@ class TestAlone:
 
 
 async def test_settings_that_are_wrong_are_named(stage: Stage) -> None:
+    from checkout.config import ConfigError, Env
     from shop.app import build
-    from shop.settings import Env, SettingsError
     from tests.shop.conftest import settings
 
     whole = settings(stage.known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
@@ -278,6 +278,6 @@ async def test_settings_that_are_wrong_are_named(stage: Stage) -> None:
         ({"SHOP_CHANNELS": "wechat_v2"}, "SHOP_APIV2_KEY"),
         ({"SHOP_APIV2_KEY": "a" * 32, "SHOP_APIV2_SIGN_TYPE": "RSA"}, "SHOP_APIV2_SIGN_TYPE"),
     ):
-        with pytest.raises(SettingsError, match=name):
+        with pytest.raises(ConfigError, match=name):
             build(Env({**whole, **changes}))
     assert "wechat_v2" not in build(Env(whole)).channels

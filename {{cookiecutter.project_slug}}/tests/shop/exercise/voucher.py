@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from shop import channels as ch
-from shop.clock import Clock
-from shop.models import Order, Payment, Refund
+from checkout import channels as ch
+from checkout.clock import Clock
+from checkout.models import Order, Payment, Refund
 
 KEY = b"the bank's and ours"
 

@@ -1,0 +1,85 @@
+"""What a channel's verbs raise; checkout.channels offers all of it."""
+
+
+class ChannelError(Exception):
+    """The base of what a channel's verbs raise; the cause is the protocol's own error."""
+
+    def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+
+
+class Unknown(ChannelError):
+    """Raised when nobody knows whether the call was done: ask, then repeat the same number."""
+
+
+class Unproved(Unknown):
+    """Raised when they answered, but the signature does not hold: a wrong public key?"""
+
+
+class Later(ChannelError):
+    """Raised when nothing was done and the same number may succeed later.
+
+    `seconds` is how long to wait. `alarm`: only the merchant can mend it (no funds, no permission).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        request_id: str = "",
+        seconds: int = 60,
+        alarm: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, request_id=request_id)
+        self.seconds = seconds
+        self.alarm = alarm
+
+
+class CannotClose(ChannelError):
+    """Raised when this kind of payment cannot be closed: it ends by its own time_expire."""
+
+
+class Refused(ChannelError):
+    """Raised when the call was refused with their code; alone it decides nothing."""
+
+
+class NoSuchTrade(Refused):
+    """Raised when they do not know the number (404)."""
+
+
+class AlreadyPaid(Refused):
+    """Raised when they say the number is paid: query it."""
+
+
+class NumberTaken(Refused):
+    """Raised when they say the number is closed, or taken by other parameters: query it."""
+
+
+class AnswerLost(Refused):
+    """Raised when they have the number, but give the answer of its prepay only once."""
+
+
+class NotProved(ChannelError):
+    """Raised when a notification's signature does not hold; `code` is the reason."""
+
+
+class Unreadable(ChannelError):
+    """Raised when a proved notification cannot be decrypted: wrong APIv3 key?
+
+    `key` is what makes the notification unique.
+    """
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class NoBillYet(ChannelError):
+    """Raised when the bill of a day is not written yet: come back later."""
+
+
+class BillBroken(ChannelError):
+    """Raised when a bill cannot be fetched whole, or must not be believed."""

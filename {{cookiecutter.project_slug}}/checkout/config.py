@@ -1,0 +1,131 @@
+"""What the engine is told: one frozen Config, and Env, which reads it from the environment.
+
+An embedder fills the dataclasses and needs no environment variable; the shop reads them with Env.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """Raised when settings are missing or wrong; the message names each of them on a line."""
+
+
+class Secret(str):
+    """A string that prints as stars."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'" if self else "''"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every channel and every verb of the engine needs; channels have configs of their own.
+
+    `public_url` is the origin where notifications arrive. `sandbox_url`, when set, replaces every
+    host of WeChat. `appids` maps the kind of an app (miniprogram, official_account, app) to its
+    appid. `channels` and `scenes` narrow what is offered, empty: everything.
+    """
+
+    public_url: str
+    sandbox_url: str = ""
+    appids: Mapping[str, str] = field(default_factory=dict)
+    trade_prefix: str = "S"
+    order_ttl: int = 1800
+    """Seconds for which an unpaid order holds."""
+    scenes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+
+
+class Env:
+    """The environment over a `.env` file; collects what is wrong so that one start tells all.
+
+    `read` holds every name that was asked for: the doctor calls the others typing errors.
+    `secrets` holds the values that no log may show.
+    """
+
+    def __init__(self, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
+        self._values = {**read_dotenv(dotenv), **environ}
+        self.problems: list[str] = []
+        self.read: set[str] = set()
+        self.secrets: list[str] = []
+
+    def names(self) -> set[str]:
+        """Return every variable that begins with SHOP_."""
+        return {name for name in self._values if name.startswith("SHOP_")}
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the text of a variable, stripped; an empty one counts as unset."""
+        self.read.add(name)
+        return self._values.get(name, "").strip() or default
+
+    def secret(self, name: str, default: str = "") -> Secret:
+        """Return the text of a variable that no log may show."""
+        text = self.get(name, default)
+        self.secrets.append(text)
+        return Secret(text)
+
+    def names_in(self, name: str) -> tuple[str, ...]:
+        """Return the names in a variable, which commas or blanks separate."""
+        return tuple(filter(None, re.split(r"[,\s]+", self.get(name))))
+
+    def cast(self, name: str, cast: Callable[[str], T], *, default: str, example: str) -> T:
+        """Return the variable through `cast`; a ValueError becomes a problem with an example."""
+        try:
+            return cast(self.get(name, default))
+        except ValueError as error:
+            self.problem(name, str(error), example)
+            return cast(example)
+
+    def need(self, name: str, cast: Callable[[str], T], *, example: str) -> T | None:
+        """Return a variable that must be set, through `cast`; None when that is a problem."""
+        text = self.get(name)
+        try:
+            if text:
+                return cast(text)
+            self.problem(name, "is missing", example)
+        except (ValueError, OSError) as error:
+            self.problem(name, str(error), example)
+        return None
+
+    def problem(self, name: str, what: str, example: str) -> None:
+        """Note that a variable is missing or wrong."""
+        self.problems.append(f"{name}: {what}, for example {name}={example}")
+
+    def check(self) -> None:
+        """Raise ConfigError when anything was noted."""
+        if self.problems:
+            raise ConfigError("\n".join(self.problems))
+
+
+def read_dotenv(path: Path | None) -> dict[str, str]:
+    """Read NAME=value lines; quotes around a value are taken off, `#` begins a comment line."""
+    if path is None or not path.is_file():
+        return {}
+    pairs = re.findall(
+        r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", path.read_text("utf-8-sig"), re.M
+    )
+    return {name: re.sub(r"^(['\"])(.*)\1$", r"\2", value) for name, value in pairs}
+
+
+def is_appid(text: str) -> bool:
+    """Tell whether this looks like an appid."""
+    return bool(re.fullmatch(r"wx[0-9a-zA-Z]{16}", text))
+
+
+def address(text: str) -> SplitResult:
+    """Split an address; the error never repeats it, because it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a host or port that cannot be") from None
+    return parts

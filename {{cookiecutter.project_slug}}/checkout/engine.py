@@ -1,0 +1,157 @@
+"""The engine as one object: build it once, call its verbs.
+
+Each verb is a unit of work: it goes on although the caller is cancelled, and has a deadline.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from checkout import errors, log
+from checkout.channels import Channel, Channels
+from checkout.clock import Clock
+from checkout.config import Config
+from checkout.events import Events, Hooks
+from checkout.ledger import Ledger, Outcome
+from checkout.models import Notification, Order, Payment, Refund, Share
+from checkout.notifications import Notifications, Received
+from checkout.orders import Orders, Placed, Price
+from checkout.payments import Payer, Payments, Started
+from checkout.refunds import Given, Refunds
+from checkout.sweep import Sweep
+from checkout.work import Work
+
+SECONDS = 25  # for one verb
+NOTIFICATION_SECONDS = 4  # WeChat gives up after 5
+
+
+class Checkout:
+    """Take orders and payments, give money back, and keep the books.
+
+    `channels` are what their files' `build` returns. Tortoise is initialised by the caller, with
+    the app of checkout.database.APP.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        channels: Iterable[Channel],
+        hooks: Hooks | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock or Clock()
+        self.channels = Channels(channels)
+        self.work = Work()
+        events = Events(hooks or Hooks(), self.clock, self.work)
+        self.ledger = Ledger(self.clock, events, self.work)
+        self.orders = Orders(config, self.clock)
+        self.payments = Payments(config, self.channels, self.ledger, self.clock, self.work)
+        self.refunds = Refunds(self.channels, self.ledger, self.payments, self.clock)
+        self.notifications = Notifications(self.channels, self.ledger, self.refunds, self.clock)
+        self.sweep = Sweep(
+            self.notifications, self.ledger, self.payments, self.refunds, events, self.clock
+        )
+
+    async def place(
+        self, buyer: str, key: str, asked: object, price: Price, *, widget: bool = False
+    ) -> Placed:
+        """Place an order, once per buyer and key; see Orders.place."""
+        placed = self.orders.place(buyer, key, asked, price, widget=widget)
+        return await self.work.run(placed, seconds=SECONDS)
+
+    async def start_payment(
+        self, order_no: str, buyer: str, payer: Payer, scene: str, channel: str | None = None
+    ) -> Started:
+        """Start to pay, or go on with the live payment; see Payments.start."""
+        started = self.payments.start(order_no, buyer, payer, scene, channel)
+        return await self.work.run(started, seconds=SECONDS)
+
+    async def cancel(self, order_no: str) -> Order:
+        """Close an order: CLOSED, or CLOSING while WeChat does not let go. Raises OrderPaid."""
+        return await self.work.run(self.payments.cancel(order_no), seconds=SECONDS)
+
+    async def refresh(self, order: Order) -> None:
+        """Ask WeChat about the order's payment, at most once in three seconds."""
+        await self.work.run(self.payments.refresh(order), seconds=SECONDS)
+
+    async def refund(
+        self,
+        order_no: str,
+        refund_fen: int,
+        reason: str,
+        key: str,
+        out_trade_no: str | None = None,
+    ) -> Given:
+        """Give money back, once per order and key; see Refunds.start."""
+        given = self.refunds.start(order_no, refund_fen, reason, key, out_trade_no)
+        return await self.work.run(given, seconds=SECONDS)
+
+    async def receive(self, path: str, headers: Mapping[str, str], body: bytes) -> Received:
+        """Take one notification: reply with `reply.status`, `.content_type` and `.body`.
+
+        It never raises for what may arrive: what could not be recorded is answered so that it
+        comes again. Raises NotFound for a path where no notification arrives.
+        """
+        received = self.notifications.receive(path, headers, body)
+        try:
+            return await self.work.run(received, seconds=NOTIFICATION_SECONDS)
+        except errors.NotFound:
+            raise
+        except Exception as error:
+            log.failure("notification not recorded", error)
+            return Received(self.notifications.failed(path, "try again"), "FAILED")
+
+    async def replay(self, notification_id: int) -> Outcome:
+        """Decide again about a stored notification that is still open. Raises NotFound."""
+        row = await Notification.get_or_none(id=notification_id)
+        if row is None:
+            raise errors.NotFound("no such notification")
+        return await self.work.run(self.notifications.replay(row), seconds=SECONDS)
+
+    async def query_payment(self, out_trade_no: str) -> tuple[Payment, Share]:
+        """Ask WeChat about a payment, by any share's number, and about that share's refunds."""
+        return await self.work.run(self._query(out_trade_no), seconds=SECONDS)
+
+    async def _query(self, out_trade_no: str) -> tuple[Payment, Share]:
+        payment, share = await self._named(out_trade_no)
+        await self.payments.ask(payment, "admin")
+        await share.refresh_from_db()
+        under_way = Refund.filter(share_id=share.id, state__in=("PROCESSING", "ABNORMAL"))
+        for refund in await under_way:
+            await self.refunds.ask(refund, share, "admin")
+        return payment, share
+
+    async def close_held(self, out_trade_no: str, reason: str) -> tuple[Payment, Share]:
+        """Close a HELD payment by a person's word; ask WeChat first. Raises BadRequest."""
+        return await self.work.run(self._close_held(out_trade_no, reason), seconds=SECONDS)
+
+    async def _close_held(self, out_trade_no: str, reason: str) -> tuple[Payment, Share]:
+        payment, share = await self._named(out_trade_no)
+        await self.payments.ask(payment, "admin")
+        if payment.state != "HELD":
+            raise errors.BadRequest(
+                f"the payment is {payment.state}, not HELD", field="out_trade_no"
+            )
+        await self.ledger.close_payment(out_trade_no, f"admin: {reason}", held=True)
+        await payment.refresh_from_db()
+        return payment, share
+
+    async def _named(self, out_trade_no: str) -> tuple[Payment, Share]:
+        share = await Share.get_or_none(out_trade_no=out_trade_no)
+        if share is None:
+            raise errors.NotFound("no such payment")
+        return await Payment.get(id=share.payment_id), share
+
+    async def sweep_once(self) -> dict[str, Any]:
+        """Look again at everything that is due; return what was done and what is left open."""
+        return await asyncio.shield(self.work.start(self.sweep.once()))
+
+    async def drain(self, *, seconds: float) -> int:
+        """Finish what is under way, before the database is closed; return what did not end."""
+        return await self.work.drain(seconds=seconds)
+
+    async def aclose(self) -> None:
+        """Close what the channels opened."""
+        for channel in self.channels.values():
+            await channel.aclose()

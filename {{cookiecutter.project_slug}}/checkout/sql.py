@@ -1,0 +1,447 @@
+"""The hot statements: written once as text, compiled once for each dialect.
+
+Values pass the models' own converters (UTC, JSON, bool). A parameter `:column` or
+`:column__anything` is converted as that column is; one that names no column goes as it is.
+Everything that is not hot is the ORM's. Inside `work.transaction()` all of it belongs to that
+transaction.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
+from tortoise.fields.base import DatabaseDefault, Field
+from tortoise.models import Model
+
+from checkout.models import Notification, Order, OrderItem, Payment, Refund, Share
+from checkout.work import Overtaken, again
+
+Convert = Callable[[Any], Any]
+M = TypeVar("M", bound=Model)
+PARAMETER = re.compile(r":([a-z_]+)")
+
+
+class Statement:
+    """A statement over the columns of one or several tables."""
+
+    def __init__(self, text: str, *tables: type[Model]) -> None:
+        self._text = " ".join(text.split())
+        self._tables = tables
+        self._compiled: dict[str, str] = {}
+
+    async def run(self, **values: Any) -> int:
+        """Execute it; return how many rows it touched. Alone it is its own transaction."""
+        connection = _connection()
+        text, converted = self._for(connection), self._converted(values)
+
+        async def execute() -> int:
+            return (await connection.execute_query(text, converted))[0]
+
+        if isinstance(connection, TransactionalDBClient):
+            return await execute()
+        return await again(execute)
+
+    async def many(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute it once for each set of values."""
+        connection = _connection()
+        converted = [self._converted(values) for values in rows]
+        await connection.execute_many(self._for(connection), converted)
+
+    async def read(self, **values: Any) -> list[dict[str, Any]]:
+        """Return the rows, by the names of their columns."""
+        connection = _connection()
+        text, converted = self._for(connection), self._converted(values)
+        return [dict(row) for row in await connection.execute_query_dict(text, converted)]
+
+    def _for(self, connection: BaseDBAsyncClient) -> str:
+        dialect = connection.capabilities.dialect
+        if dialect not in self._compiled:
+            self._compiled[dialect] = _placeholders(self.text, dialect)
+        return self._compiled[dialect]
+
+    def _converted(self, values: Mapping[str, Any]) -> list[Any]:
+        return [convert(values[name]) for name, convert in self._converters]
+
+    @property
+    def text(self) -> str:
+        """Return the SQL with its :names."""
+        return self._text
+
+    @cached_property
+    def _converters(self) -> list[tuple[str, Convert]]:
+        return [(name, self._converter(name)) for name in PARAMETER.findall(self._text)]
+
+    def _converter(self, name: str) -> Convert:
+        column = name.partition("__")[0]
+        for table in self._tables:
+            for field_name, db_column in table._meta.fields_db_projection.items():
+                if column in (field_name, db_column):
+                    return _to_database(table._meta.fields_map[field_name])
+        return _no_time
+
+
+class Read(Statement):
+    """A SELECT whose `{alias}` stands for the columns of a table; gives model instances.
+
+    `without` names columns that are not read; an instance that lacks one says so when asked.
+    """
+
+    def __init__(self, text: str, without: Sequence[str] = (), **tables: type[Model]) -> None:
+        super().__init__(text, *tables.values())
+        self._without = without
+        self._aliases = tables
+
+    async def rows(self, **values: Any) -> list[tuple[Any, ...]]:
+        """Return one instance for each alias, None where a LEFT JOIN met nothing."""
+        return [
+            tuple(_instance(table, columns, row) for table, columns in self._columns)
+            for row in await self.read(**values)
+        ]
+
+    @property
+    def text(self) -> str:
+        """Return the SQL with its :names and columns."""
+        lists = {
+            alias: ", ".join(f"{alias}.{column} AS {name}" for name, column in columns)
+            for alias, (_, columns) in zip(self._aliases, self._columns, strict=True)
+        }
+        return self._text.format(**lists)
+
+    @cached_property
+    def _columns(self) -> list[tuple[type[Model], list[tuple[str, str]]]]:
+        """List (name in the answer, column); Tortoise knows them once it is initialised."""
+        return [
+            (
+                table,
+                [
+                    (f"{alias}_{column}", column)
+                    for column in table._meta.fields_db_projection.values()
+                    if column not in self._without
+                ],
+            )
+            for alias, table in self._aliases.items()
+        ]
+
+
+def _connection() -> BaseDBAsyncClient:
+    """Return the open transaction, or the connection that the engine's tables are on."""
+    return Order._meta.db
+
+
+def _placeholders(text: str, dialect: str) -> str:
+    if dialect == "postgres":
+        count = itertools.count(1)
+        return PARAMETER.sub(lambda _: f"${next(count)}", text)
+    return PARAMETER.sub("%s" if dialect == "mysql" else "?", text)
+
+
+def _to_database(field: Field[Any]) -> Convert:
+    return lambda value: field.to_db_value(value, None)  # type: ignore[arg-type]
+
+
+def _no_time(value: Any) -> Any:
+    """Let a value through that belongs to no column; a time would miss its conversion."""
+    assert not isinstance(value, datetime), "name the column: :due_at__before"
+    return value
+
+
+def _instance(
+    table: type[M], columns: Sequence[tuple[str, str]], row: Mapping[str, Any]
+) -> M | None:
+    values = {column: row[name] for name, column in columns}
+    return None if values["id"] is None else table._init_from_db(**values)
+
+
+@lru_cache
+def _insert(table: type[Model], rows: int, dialect: str) -> str:
+    columns = [c for c in table._meta.fields_db_projection.values() if c != "id"]
+    marks = f"({', '.join([':value'] * len(columns))})"
+    text = f"INSERT INTO {table._meta.db_table} ({', '.join(columns)}) VALUES "  # noqa: S608
+    text += ", ".join([marks] * rows)
+    if dialect == "postgres" and rows == 1:
+        text += " RETURNING id"
+    return _placeholders(text, dialect)
+
+
+async def insert(*rows: Model) -> None:
+    """Insert rows of one table in one statement; a single row gets its id."""
+    connection, table = _connection(), type(rows[0])
+    text = _insert(table, len(rows), connection.capabilities.dialect)
+    values = [value for row in rows for value in _values(row)]
+    if len(rows) > 1:
+        await connection.execute_query(text, values)
+        return
+    answer = await connection.execute_insert(text, values)
+    rows[0].pk = answer if isinstance(answer, int) else answer["id"]
+    rows[0]._saved_in_db = True
+
+
+def _values(row: Model) -> list[Any]:
+    """Convert a row that was built in memory; what the database would fill in is filled in here."""
+    values = []
+    for name in row._meta.fields_db_projection:
+        field = row._meta.fields_map[name]
+        if isinstance(getattr(row, name), DatabaseDefault):
+            setattr(row, name, field.db_default)
+        if name != "id":
+            values.append(field.to_db_value(getattr(row, name), row))
+    return values
+
+
+@lru_cache
+def _compare_and_set(table: type[Model], columns: tuple[str, ...]) -> Statement:
+    changes = ", ".join(f"{column} = :{column}" for column in ("state", *columns))
+    return Statement(
+        f"UPDATE {table._meta.db_table} SET {changes} WHERE id = :id AND state = :state__was",  # noqa: S608
+        table,
+    )
+
+
+async def compare_and_set(row: Order | Payment | Refund, state: str, **values: Any) -> None:
+    """Move a row from the state it was read in, or raise Overtaken: the heart of the ledger.
+
+    Of any number of callers exactly one succeeds, on every database. Afterwards `row` is what the
+    table says.
+    """
+    statement = _compare_and_set(type(row), tuple(values))
+    if not await statement.run(id=row.id, state__was=row.state, state=state, **values):
+        raise Overtaken(f"{type(row).__name__} {row.id} is no longer {row.state}")
+    for name, value in {"state": state, **values}.items():
+        setattr(row, name, value)
+
+
+# -- place an order, start a payment
+
+_ORDER_TO_PAY = Read(
+    """SELECT {o}, {i}, {p} FROM checkout_order o
+    JOIN checkout_order_item i ON i.order_id = o.id
+    LEFT JOIN checkout_payment p ON p.live = o.id
+    WHERE o.order_no = :order_no ORDER BY i.id""",
+    without=["request"],
+    o=Order,
+    i=OrderItem,
+    p=Payment,
+)
+TAKE_NUMBER = Statement(
+    """UPDATE checkout_order SET payments_made = :payments_made__next
+    WHERE id = :id AND state = 'OPEN' AND payments_made = :payments_made""",
+    Order,
+)
+SENT = Statement("UPDATE checkout_payment SET sent_at = :sent_at WHERE id = :id", Payment)
+POLITE = Statement(
+    """UPDATE checkout_payment SET asked_at = :asked_at
+    WHERE id = :id AND (asked_at IS NULL OR asked_at <= :asked_at__before)""",
+    Payment,
+)
+
+
+class OrderToPay(NamedTuple):
+    """An order, its items, and the payment that is live, without its request."""
+
+    order: Order
+    items: list[OrderItem]
+    live: Payment | None
+
+
+async def order_to_pay(order_no: str) -> OrderToPay | None:
+    """Read what starting a payment needs, in one statement."""
+    rows = await _ORDER_TO_PAY.rows(order_no=order_no)
+    return OrderToPay(rows[0][0], [item for _, item, _ in rows], rows[0][2]) if rows else None
+
+
+# -- record a payment
+
+_PAYMENT_ROWS = Read(
+    """SELECT {p}, {s}, {o}, {n} FROM checkout_share f
+    JOIN checkout_payment p ON p.id = f.payment_id
+    JOIN checkout_share s ON s.payment_id = p.id
+    JOIN checkout_order o ON o.id = p.order_id
+    LEFT JOIN checkout_notification n ON n.channel = :channel AND n.inbox_key = :inbox_key
+    WHERE f.out_trade_no = :out_trade_no ORDER BY s.id""",
+    without=["request", "body", "headers"],
+    p=Payment,
+    s=Share,
+    o=Order,
+    n=Notification,
+)
+PAID_SHARE = Statement(
+    """UPDATE checkout_share SET transaction_id = :transaction_id, reserved_fen = :reserved_fen,
+    refunds_made = :refunds_made WHERE id = :id""",
+    Share,
+)
+CLOSE_ORDER = Statement(
+    """UPDATE checkout_order SET state = 'CLOSED', due_at = NULL WHERE id = :id
+    AND state = 'CLOSING' AND NOT EXISTS (SELECT 1 FROM checkout_payment
+    WHERE order_id = :id AND state <> 'CLOSED')""",
+    Order,
+)
+OPEN_PAYMENT = Statement(
+    """UPDATE checkout_payment SET state = 'OPEN', prepay = :prepay, prepaid_at = :prepaid_at,
+    due_at = :due_at WHERE id = :id AND state IN ('NEW', 'OPEN')""",
+    Payment,
+)
+OTHERS_ARE_DUE = Statement(
+    "UPDATE checkout_payment SET due_at = :due_at WHERE live = :order_id", Payment
+)
+LIVE_IS_DUE = Statement(
+    "UPDATE checkout_payment SET due_at = :due_at, looks = 0 WHERE live = :order_id", Payment
+)
+STORE_OUTCOME = Statement(
+    """UPDATE checkout_notification SET outcome = :outcome, reason = :reason,
+    out_trade_no = :out_trade_no, due_at = :due_at WHERE id = :id AND outcome = :outcome__was""",
+    Notification,
+)
+
+
+class PaymentRows(NamedTuple):
+    """A payment with its shares and its order, and the notification that came with this key."""
+
+    payment: Payment
+    shares: list[Share]
+    order: Order
+    notification: Notification | None
+
+
+async def payment_rows(out_trade_no: str, channel: str = "", key: str = "") -> PaymentRows | None:
+    """Read the payment that any share's number names, in one statement."""
+    rows = await _PAYMENT_ROWS.rows(out_trade_no=out_trade_no, channel=channel, inbox_key=key)
+    if not rows:
+        return None
+    payment, _, order, notification = rows[0]
+    return PaymentRows(payment, [share for _, share, _, _ in rows], order, notification)
+
+
+# -- give money back
+
+_ORDER_TO_REFUND = Read(
+    """SELECT {o}, {p}, {s}, {r} FROM checkout_order o
+    LEFT JOIN checkout_payment p ON p.order_id = o.id AND p.state = 'PAID'
+    LEFT JOIN checkout_share s ON s.payment_id = p.id
+    LEFT JOIN checkout_refund r ON r.order_id = o.id AND r.idempotency_key = :idempotency_key
+    WHERE o.order_no = :order_no ORDER BY s.id""",
+    without=["request"],
+    o=Order,
+    p=Payment,
+    s=Share,
+    r=Refund,
+)
+_REFUND_ROWS = Read(
+    """SELECT {r}, {s}, {p}, {o}, {n} FROM checkout_refund r
+    JOIN checkout_share s ON s.id = r.share_id
+    JOIN checkout_payment p ON p.id = s.payment_id
+    JOIN checkout_order o ON o.id = r.order_id
+    LEFT JOIN checkout_notification n ON n.channel = :n_channel AND n.inbox_key = :inbox_key
+    WHERE r.channel = :channel AND r.out_refund_no = :out_refund_no""",
+    without=["body", "headers"],
+    r=Refund,
+    s=Share,
+    p=Payment,
+    o=Order,
+    n=Notification,
+)
+RESERVE = Statement(
+    """UPDATE checkout_share SET reserved_fen = reserved_fen + :reserved_fen,
+    refunds_made = :refunds_made__next, refund_sent_at = :refund_sent_at
+    WHERE id = :id AND refunds_made = :refunds_made
+    AND reserved_fen + :reserved_fen <= total_fen""",
+    Share,
+)
+TAKE_TURN = Statement(
+    """UPDATE checkout_share SET refund_sent_at = :refund_sent_at WHERE id = :id
+    AND (refund_sent_at IS NULL OR refund_sent_at <= :refund_sent_at__before)""",
+    Share,
+)
+ADD_TO_SHARE = Statement(
+    """UPDATE checkout_share SET reserved_fen = reserved_fen + :reserved_fen,
+    refunded_fen = refunded_fen + :refunded_fen WHERE id = :id""",
+    Share,
+)
+ADD_TO_ORDER = Statement(
+    """UPDATE checkout_order SET refunding_fen = refunding_fen + :refunding_fen,
+    refunded_fen = refunded_fen + :refunded_fen WHERE id = :id""",
+    Order,
+)
+REFUND_ORDER = Statement(
+    """UPDATE checkout_order SET state = 'REFUNDED'
+    WHERE id = :id AND state = 'PAID' AND refunded_fen = total_fen""",
+    Order,
+)
+
+
+class OrderToRefund(NamedTuple):
+    """An order, its paid shares with their payments, and the refund that has this key."""
+
+    order: Order
+    paid: list[tuple[Payment, Share]]
+    refund: Refund | None
+
+
+class RefundRows(NamedTuple):
+    """A refund with all that it belongs to, and the notification that came with this key."""
+
+    refund: Refund
+    share: Share
+    payment: Payment
+    order: Order
+    notification: Notification | None
+
+
+async def order_to_refund(order_no: str, idempotency_key: str) -> OrderToRefund | None:
+    """Read what a refund needs, in one statement."""
+    rows = await _ORDER_TO_REFUND.rows(order_no=order_no, idempotency_key=idempotency_key)
+    if not rows:
+        return None
+    paid = [(payment, share) for _, payment, share, _ in rows if share is not None]
+    return OrderToRefund(rows[0][0], paid, rows[0][3])
+
+
+async def refund_rows(
+    refund_channel: str, out_refund_no: str, channel: str = "", key: str = ""
+) -> RefundRows | None:
+    """Read a refund by its number, in one statement."""
+    rows = await _REFUND_ROWS.rows(
+        channel=refund_channel, out_refund_no=out_refund_no, n_channel=channel, inbox_key=key
+    )
+    return RefundRows(*rows[0]) if rows else None
+
+
+# -- show an order
+
+_ORDER_TO_SHOW = Read(
+    """SELECT {o}, {i} FROM checkout_order o JOIN checkout_order_item i ON i.order_id = o.id
+    WHERE o.order_no = :order_no AND (o.buyer = :buyer OR o.claimed_by = :buyer) ORDER BY i.id""",
+    o=Order,
+    i=OrderItem,
+)
+_SHARES_OF = Read(
+    """SELECT {p}, {s} FROM checkout_payment p JOIN checkout_share s ON s.payment_id = p.id
+    WHERE p.order_id = :order_id ORDER BY p.id, s.id""",
+    without=["request"],
+    p=Payment,
+    s=Share,
+)
+_REFUNDS_OF = Read(
+    "SELECT {r} FROM checkout_refund r WHERE r.order_id = :order_id ORDER BY r.id",
+    without=["request"],
+    r=Refund,
+)
+
+
+async def order_of(order_no: str, buyer: str) -> tuple[Order, list[OrderItem]] | None:
+    """Read an order that this buyer placed or claimed, with its items."""
+    rows = await _ORDER_TO_SHOW.rows(order_no=order_no, buyer=buyer)
+    return (rows[0][0], [item for _, item in rows]) if rows else None
+
+
+async def shares_of(order_id: int) -> list[tuple[Payment, Share]]:
+    """Read every share of an order with its payment, without the request."""
+    return [(payment, share) for payment, share in await _SHARES_OF.rows(order_id=order_id)]
+
+
+async def refunds_of(order_id: int) -> list[Refund]:
+    """Read every refund of an order, without the request."""
+    return [refund for (refund,) in await _REFUNDS_OF.rows(order_id=order_id)]

@@ -1,0 +1,149 @@
+"""Units of work: they finish although the client hangs up, and meet each other without harm.
+
+A web server cancels a handler when its client disconnects. A cancelled transaction keeps its
+connection for good, so nothing that touches the database or WeChat runs in the handler's task.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from tortoise.transactions import in_transaction
+
+from checkout import log
+from checkout.errors import OutcomeUnknown
+from checkout.models import Order
+
+T = TypeVar("T")
+TRIES = 6
+#: a deadlock, a lock that was waited for too long, a snapshot that is too old
+SQLSTATES = ("40001", "40P01", "55P03")
+MYSQL_NUMBERS = (1205, 1213)
+_deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+
+
+class Work:
+    """The tasks that are under way in this process."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._flights: dict[str, asyncio.Task[Any]] = {}
+
+    def start(
+        self, unit: Coroutine[Any, Any, T], *, seconds: float | None = None
+    ) -> asyncio.Task[T]:
+        """Run a unit of work in a task of its own that nobody cancels."""
+        task = asyncio.create_task(_within(unit, seconds))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def run(self, unit: Coroutine[Any, Any, T], *, seconds: float) -> T:
+        """Wait for a unit of work; after `seconds` raise TimeoutError, the unit goes on.
+
+        Called inside a unit, it is a part of that unit.
+        """
+        if asyncio.current_task() in self._tasks:
+            return await unit
+        return await asyncio.wait_for(asyncio.shield(self.start(unit, seconds=seconds)), seconds)
+
+    async def once(self, key: str, unit: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Single flight: callers that come while `key` is under way share its outcome."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = self.start(unit())
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        return await asyncio.shield(flight)
+
+    async def drain(self, *, seconds: float) -> int:
+        """Wait for everything under way; return how many units did not finish in time."""
+        own = asyncio.current_task()
+        pending = {task for task in self._tasks if task is not own}
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=seconds)
+        return len(pending)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever still waits gets it, nobody is warned about it
+
+
+async def _within(unit: Coroutine[Any, Any, T], seconds: float | None) -> T:
+    if seconds is not None:
+        _deadline.set(time.monotonic() + seconds)
+    return await unit
+
+
+class Overtaken(Exception):
+    """Raised when somebody moved a row between our read and our write: read it again."""
+
+
+class AfterCommit:
+    """What is to be done once a transaction is committed, and not at all when it is not."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], object]] = []
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Remember a function; it must not block and not fail."""
+        self._calls.append(function)
+
+    def run(self) -> None:
+        """Call all of them, in order."""
+        for function in self._calls:
+            function()
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[AfterCommit]:
+    """Open a short transaction; the first statement inside must be a write.
+
+    This is the only place of `in_transaction`. Never call WeChat inside.
+    """
+    after = AfterCommit()
+    async with in_transaction(Order._meta.default_connection):
+        yield after
+    after.run()
+
+
+async def again(unit: Callable[[], Awaitable[T]]) -> T:
+    """Run a unit of reads and one transaction; run it again, whole, when it met another one.
+
+    It begins from ids: never pass rows in that it changes, never call WeChat inside. Raises
+    OutcomeUnknown when it still collides after the last try or at the deadline.
+    """
+    for attempt in range(TRIES):
+        try:
+            return await unit()
+        except Exception as error:
+            if not collided(error):
+                raise
+            log.info("collision", why=type(error).__name__, attempt=attempt)
+            pause = random.uniform(0.5, 1.5) * 0.01 * 2**attempt  # noqa: S311
+            if attempt == TRIES - 1 or time.monotonic() + pause > _deadline.get():
+                raise OutcomeUnknown(
+                    "the books are busy, call again",
+                    retry_after=random.randint(1, 3),  # noqa: S311
+                ) from error
+        await asyncio.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def collided(error: BaseException) -> bool:
+    """Tell whether another transaction was in the way, whatever the driver calls it."""
+    if isinstance(error, Overtaken):
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "sqlstate", None) in SQLSTATES or "database is locked" in str(cause):
+            return True
+        if cause.args and cause.args[0] in MYSQL_NUMBERS:
+            return True
+        inner = cause.args[0] if cause.args else None
+        cause = cause.__cause__ or (inner if isinstance(inner, BaseException) else None)
+    return False
