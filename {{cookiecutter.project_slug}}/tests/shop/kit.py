@@ -7,6 +7,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import date, timedelta
 from typing import Any
 
 import httpx
@@ -15,11 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from accounts.models import Identity
+from checkout.bill import BEIJING, Bill, Count
 from checkout.models import Notification, Payment, Share, Transition
 from tests.sandbox.kit import load_key
-from tests.shop.conftest import BuyerClient, Stage
+from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Stage
 
 PATH = "/notify/wechat/payment"
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 
 
 class WeChat:
@@ -170,3 +173,33 @@ def partner(known: dict[str, Any], *, sub_app: bool = False) -> dict[str, str]:
         "SHOP_SUB_APPID": mini["appid"] if sub_app else "",
         "SHOP_OTHER_MERCHANTS": "",
     }
+
+
+async def give_back(stage: Stage, order_no: str, fen: int, **more: Any) -> httpx.Response:
+    """Ask for a refund as the operator does."""
+    key = {"Idempotency-Key": more.pop("key", secrets.token_hex(8))}
+    body = {"refund_fen": fen, "reason": "少发一件"} | more
+    path = f"/api/admin/orders/{order_no}/refunds"
+    return await stage.http.post(path, json=body, headers=ADMIN | key)
+
+
+def today(stage: Stage) -> date:
+    """Return the day it is in Beijing."""
+    return stage.shop.clock.now().astimezone(BEIJING).date()
+
+
+async def next_noon(stage: Stage) -> date:
+    """Let the day end, and the next one reach noon; return the day that is over."""
+    now = stage.shop.clock.now().astimezone(BEIJING)
+    noon = (now + timedelta(days=1)).replace(hour=12, minute=0, second=0)
+    await stage.advance(int((noon - now).total_seconds()))
+    return now.date()
+
+
+async def compare(stage: Stage, day: date) -> tuple[list[tuple[str, str]], Count]:
+    """Compare a day: kind and number of each difference, and the counts of the last bill."""
+    differences: list[tuple[str, str]] = []
+    for books in stage.shop.checkout.channels.books().values():
+        bill = Bill(books, day, "S", stage.shop.clock)
+        differences += [(d.kind, d.number) async for d in bill.differences(lambda rows: None)]
+    return differences, bill.count
