@@ -31,11 +31,11 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|href)=\"([^\"#]+)\"")
 LONGEST = {ROOT: 200, PROJECT: 160}
 SPEAKERS = sorted(
     path.relative_to(PROJECT).as_posix()
-    for folder in ("shop", "wechat")
+    for folder in ("shop", "accounts", "checkout", "wechat")
     for path in (PROJECT / folder).rglob("*.py")
 )
 CELL = re.compile(r"(?<!`)`([^`\n]+)`")
-PATH = re.compile(r"(?:shop|wechat|sandbox|pages|tests)/[\w/.]*")
+PATH = re.compile(r"(?:shop|accounts|checkout|wechat|sandbox|pages|tests)/[\w/.]*")
 PYTHON = r"(?:python3?|py|(?:\.\.[/\\])*\.venv[/\\](?:bin|Scripts)[/\\]python) -m "
 
 
@@ -156,7 +156,7 @@ def test_every_file_function_and_constant_that_is_named_is_there(path: Path) -> 
     for file, names in re.findall(r"`([\w/]+\.py)`((?:,? `\w+`)+)", text):
         code = (PROJECT / file).read_text(encoding="utf-8")
         for name in CELL.findall(names):
-            assert re.search(rf"^ *(async )?(def )?{name}\b", code, re.M), f"{file} {name}"
+            assert re.search(rf"^ *(async )?(def |class )?{name}\b", code, re.M), f"{file} {name}"
 
 
 @pytest.mark.parametrize("path", DOCS, ids=title)
@@ -173,12 +173,22 @@ def test_every_setting_and_test_that_is_named_exists(path: Path) -> None:
 def test_every_code_reason_and_alarm_of_the_shop_is_explained() -> None:
     text = (PROJECT / "docs" / "errors.md").read_text(encoding="utf-8")
     code = {name: (PROJECT / name).read_text(encoding="utf-8") for name in SPEAKERS}
-    said = set(re.findall(r'\bcode = (?:\d+, )?"(\w+)"', code["shop/errors.py"]))
-    said |= set(re.findall(r'\d: "([A-Z_]+)"', code["shop/web/api.py"]))
-    said |= set(re.findall(r'SignatureInvalid\(\s*"(\w+)"', "".join(code.values())))
-    said |= set(re.findall(r'log\.alarm\(\s*"([^"]+)"', "".join(code.values())))
-    assert len(said) > 25
-    assert [word for word in sorted(said) if f"`{word}`" not in text] == []
+    everything = "".join(code.values())
+    words = set(re.findall(r'^    "([A-Z_]+)": \d{3},', code["shop/web/errors.py"], re.M))
+    words |= set(re.findall(r'\d: "([A-Z_]+)"', code["shop/web/api.py"]))
+    words |= set(re.findall(r'SignatureInvalid\(\s*"(\w+)"', everything))
+    words |= set(re.findall(r'log\.alarm\(\s*"([^"]+)"', everything))
+    words |= set(re.findall(r'say\(\s*"([^"]+)"', everything))
+    assert len(words) > 35
+    assert [word for word in sorted(words) if f"`{word}`" not in text] == []
+
+
+def test_every_error_has_a_status() -> None:
+    table = (PROJECT / "shop/web/errors.py").read_text(encoding="utf-8")
+    known = set(re.findall(r'^    "([A-Z_]+)": \d{3},', table, re.M))
+    for name in ("checkout/errors.py", "accounts/errors.py", "shop/web/errors.py"):
+        codes = re.findall(r'\bcode = "(\w+)"', (PROJECT / name).read_text(encoding="utf-8"))
+        assert set(codes) - {"INTERNAL"} <= known, name
 
 
 def test_the_demo_prints_what_the_readme_shows(bake: Bake) -> None:
