@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from accounts.models import Identity
 from checkout.bill import BEIJING, Bill, Count
-from checkout.models import Notification, Payment, Share, Transition
+from checkout.models import Notification, Order, Payment, Share, Transition
 from tests.sandbox.kit import load_key
 from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Stage
 
@@ -109,6 +109,14 @@ async def paying(stage: Stage, **order: Any) -> tuple[BuyerClient, dict[str, Any
     started = await buyer.start(placed["order_no"])
     assert started.status_code == 201, started.text
     return buyer, placed, started.json()
+
+
+async def bought(stage: Stage) -> tuple[BuyerClient, str, str]:
+    """Pay an order: the buyer, its number, the payment's number."""
+    buyer, order, started = await paying(stage)
+    await buyer.pay(started["invoke"])
+    await until(lambda: Order.exists(order_no=order["order_no"], state="PAID"))
+    return buyer, order["order_no"], started["out_trade_no"]
 
 
 async def guest(stage: Stage) -> BuyerClient:
