@@ -543,7 +543,8 @@ class Ledger:
         if state not in moves[row.state]:
             log.alarm("move refused", number=number, from_state=row.state, to_state=state)
             raise AssertionError(f"{subject} {number}: {row.state} does not move to {state}")
-        after.call(partial(log.info, "moved", number=number, to_state=state, cause=cause))
+        begun = {"prepay_request_id": row.request_id} if isinstance(row, Payment) else {}
+        after.call(partial(log.info, "moved", number=number, to_state=state, cause=cause, **begun))
         return Transition(
             subject=subject,
             number=number,

@@ -43,7 +43,7 @@ class Order(Model):
     due_at = UtcField(null=True, db_index=True)
     payments_made = fields.IntField(db_default=0)
     widget = fields.BooleanField(db_default=False)
-    handover = fields.CharField(64, null=True)
+    handover = fields.CharField(64, null=True, unique=True)
     handover_until = UtcField(null=True)
     claimed_by = fields.CharField(64, null=True, db_index=True)
     items: fields.ReverseRelation["OrderItem"]

@@ -13,9 +13,10 @@ from httpx_aiohttp import AiohttpTransport
 from accounts.login import Login
 from accounts.sessions import Sessions
 from checkout import channels
+from checkout import database as engine
 from checkout import log as events
 from checkout.clock import Clock
-from checkout.config import Env
+from checkout.config import ConfigError, Env
 from checkout.engine import Checkout
 from checkout.events import Hooks
 from shop import database, log, on_paid, settings
@@ -40,8 +41,18 @@ class Shop:
     leaving: bool = False
 
     async def start(self) -> None:
-        """Open the database, and learn the sandbox's virtual time."""
+        """Open the database, and learn the sandbox's virtual time.
+
+        Raises ConfigError when the connection lacks what keeps the books right. A database that
+        does not answer yet is waited for: /readyz says so.
+        """
         await database.connect(self.settings.database_url)
+        try:
+            await engine.check()
+        except ConfigError:
+            raise
+        except Exception as error:
+            events.warning("the database does not answer", why=type(error).__name__)
         await self.synchronise()
 
     async def synchronise(self) -> None:

@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
                 ('due_at', UtcField(null=True, db_index=True, auto_now=False, auto_now_add=False)),
                 ('payments_made', fields.IntField(db_default=0)),
                 ('widget', fields.BooleanField(db_default=False)),
-                ('handover', fields.CharField(null=True, max_length=64)),
+                ('handover', fields.CharField(null=True, unique=True, max_length=64)),
                 ('handover_until', UtcField(null=True, auto_now=False, auto_now_add=False)),
                 ('claimed_by', fields.CharField(null=True, db_index=True, max_length=64)),
             ],
