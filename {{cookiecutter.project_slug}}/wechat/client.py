@@ -16,14 +16,22 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from . import errors, fields, sign
-from .errors import MalformedAnswer, NotSent, OutcomeUnknown, SignatureInvalid, WeChatError
+from . import fields, hosts, meanings, sign
+from .errors import (
+    AnswerNotProved,
+    MalformedAnswer,
+    NotExplained,
+    NotSent,
+    OutcomeUnknown,
+    SignatureInvalid,
+    WeChatError,
+)
+from .hosts import HOST as HOST
+from .hosts import STANDBY as STANDBY
 from .keys import Merchant
 from .transport import Answer, send, stream
 from .trust import Trust
 
-HOST = "https://api.mch.weixin.qq.com"
-STANDBY = "https://api2.mch.weixin.qq.com"
 REFRESH_SECONDS = 12 * 3600
 RETRY_SECONDS = 60
 _SAFE = "!$'()*,:/?@"  # some HTTP libraries send these as they are, whatever was signed
@@ -92,7 +100,7 @@ class Client:
         """Do something, once; returns the verified JSON object, and {} only for a verified 204.
 
         Bytes are signed and sent as they are. Raises Refused (RateLimited), TryAgain, NotSent,
-        OutcomeUnknown.
+        OutcomeUnknown (AnswerNotProved, NotExplained); `meanings` says what one means.
         """
         await self._need_certificates()
         content = body if isinstance(body, bytes) else to_json(body)
@@ -102,16 +110,22 @@ class Client:
     async def download(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a bill's download_url; gives its raw bytes in pieces. WeChat signs none of them.
 
-        Our own signature goes to this client's hosts alone: MalformedAnswer for any other. Raises
-        Refused (the link has expired), NotSent, OutcomeUnknown; while reading, Cut.
+        Our own signature goes to this client's hosts alone: MalformedAnswer for any other. A
+        client of another host than WeChat's asks that host for WeChat's addresses. Raises Refused
+        (the link has expired), NotSent, OutcomeUnknown; while reading, Cut.
         """
         call = self._sign("GET", self._own(url), b"")
         with self._watched(call):
             async with stream(self._http, call.url, call.headers) as (call.answer, pieces):
                 if call.answer.status != 200:
-                    _raise_for_status(call.answer)
-                    raise _unknown(call.answer, "a download answers 200")
+                    proved = await self._proved(call.answer)
+                    _raise_for_status(call.answer, proved)
+                    raise _unknown(call.answer, "a download answers 200", proved)
                 yield pieces
+
+    def reachable(self, address: str) -> str:
+        """Return an address of WeChat's, such as h5_url, at the host that this client talks to."""
+        return hosts.moved(address, self._host)
 
     async def verify(self, headers: Mapping[str, str], body: bytes) -> None:
         """Prove that WeChat signed these raw bytes, fetching unknown certificates by the rules.
@@ -196,7 +210,7 @@ class Client:
 
     def _own(self, text: str) -> httpx.URL:
         try:
-            url = httpx.URL(text)
+            url = httpx.URL(hosts.moved(text, self._host))
         except httpx.InvalidURL:
             raise MalformedAnswer("download_url", "not a URL") from None
         own = [httpx.URL(host) for host in (self._host, self._standby) if host]
@@ -244,20 +258,26 @@ class Client:
         return headers
 
     async def _verified(self, answer: Answer) -> dict[str, Any]:
-        _raise_for_status(answer)
+        _raise_for_status(answer, await self._proved(answer))
+        return _content(answer)
+
+    async def _proved(self, answer: Answer) -> bool:
+        """Verify a signature that is there; False when none is there and none has to be."""
+        if not _is_success(answer) and "Wechatpay-Signature" not in answer.headers:
+            return False
         try:
             await self.verify(answer.headers, answer.body)
         except SignatureInvalid as error:
-            raise _unknown(answer, f"the answer is not proved, {error.reason}: {error}") from error
-        return _content(answer)
+            raise _not_proved(answer, error) from error
+        return True
 
     async def _certificates(self, answer: Answer) -> dict[str, Any]:
-        _raise_for_status(answer)
+        _raise_for_status(answer, proved=False)  # the certificate that signed it may be missing
         content = _content(answer)
         try:
             self.trust.load_certificates(content, answer.headers, answer.body, now=self._now())
         except SignatureInvalid as error:
-            raise _unknown(answer, f"the answer is not proved, {error.reason}: {error}") from error
+            raise _not_proved(answer, error) from error
         return content
 
 
@@ -266,33 +286,58 @@ def to_json(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _raise_for_status(answer: Answer) -> None:
+def _is_success(answer: Answer) -> bool:
+    return answer.status != 202 and 200 <= answer.status < 300
+
+
+def _raise_for_status(answer: Answer, proved: bool) -> None:
     """Raise for everything but 200 to 299; 202 means "not yet", and 3xx and 5xx "unknown"."""
-    if answer.status != 202 and 200 <= answer.status < 300:
+    if _is_success(answer):
         return
-    try:
-        said = fields.json_object("body", answer.body)
-    except MalformedAnswer:
-        said = {}
-    code, message = str(said.get("code", "")), str(said.get("message", ""))
+    carried = _carried(answer, proved)
+    code, message = carried["code"], carried["message"]
+    words = f"{code} {message}".strip() or "an answer without explanation"
     if answer.status != 202 and not 400 <= answer.status < 500:
-        raise _unknown(answer, f"{code} {message}".strip() or "an answer without explanation")
-    kind = {202: errors.TryAgain, 429: errors.RateLimited}.get(answer.status, errors.Refused)
-    detail = said["detail"] if isinstance(said.get("detail"), dict) else None
-    raise kind(answer.status, code, message, request_id=answer.request_id, detail=detail)
+        raise OutcomeUnknown(words, status=answer.status, **carried)
+    explained = proved or answer.status in (202, 429) or meanings.is_code(code)
+    if not explained:
+        raise NotExplained(f"not a code of WeChat's: {words}", status=answer.status, **carried)
+    raise meanings.kind_of(answer.status, code, message)(answer.status, **carried)
+
+
+def _carried(answer: Answer, proved: bool) -> dict[str, Any]:
+    """Return what every error keeps of an answer, as it came."""
+    content = _parsed(answer)
+    return {
+        "code": str(content.get("code", "")),
+        "message": str(content.get("message", "")),
+        "detail": content.get("detail"),
+        "request_id": answer.request_id,
+        "proved": proved,
+    }
+
+
+def _parsed(answer: Answer) -> dict[str, Any]:
+    try:
+        return fields.json_object("body", answer.body)
+    except MalformedAnswer:
+        return {}
 
 
 def _content(answer: Answer) -> dict[str, Any]:
     if answer.status == 204:
         return {}
-    try:
-        content = fields.json_object("body", answer.body)
-    except MalformedAnswer:
-        content = {}
+    content = _parsed(answer)
     if not content:  # {} is what a 204 looks like to the caller
-        raise _unknown(answer, "the answer is not a JSON object with content")
+        raise _unknown(answer, "the answer is not a JSON object with content", proved=True)
     return content
 
 
-def _unknown(answer: Answer, reason: str) -> OutcomeUnknown:
-    return OutcomeUnknown(reason, status=answer.status, request_id=answer.request_id)
+def _unknown(answer: Answer, reason: str, proved: bool) -> OutcomeUnknown:
+    return OutcomeUnknown(reason, status=answer.status, **_carried(answer, proved))
+
+
+def _not_proved(answer: Answer, error: SignatureInvalid) -> AnswerNotProved:
+    reason = f"the answer is not proved, {error.reason}: {error}"
+    carried = _carried(answer, proved=False)
+    return AnswerNotProved(reason, signature_reason=error.reason, status=answer.status, **carried)
