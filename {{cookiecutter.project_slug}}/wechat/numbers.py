@@ -22,7 +22,7 @@ class Explanation:
 
 def number_in(request_id: str | None) -> int | None:
     """Return the number behind the last hyphen; None without one, and for 0, which is success."""
-    match = re.search(r"-([0-9]{1,12})$", request_id or "")
+    match = re.search(r"-([0-9]{1,12})\Z", request_id or "")
     return (int(match[1]) or None) if match else None
 
 

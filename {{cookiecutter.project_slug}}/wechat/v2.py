@@ -186,7 +186,7 @@ class TransactionV2:
         Without result_code SUCCESS nothing is paid, whatever trade_state says.
         """
         result = said.get("result_code") or "FAIL"
-        state = said.get("trade_state") or result if result == "SUCCESS" else result
+        state = (said.get("trade_state") or result) if result == "SUCCESS" else result
         found = cls(
             appid=need(said, "appid"),
             mch_id=need(said, "mch_id"),

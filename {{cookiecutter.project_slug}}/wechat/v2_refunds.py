@@ -82,7 +82,7 @@ async def query(client: ClientV2, appid: str, out_refund_no: str) -> RefundV2:
     """Ask what became of our number 商户退款单号; Refused REFUNDNOTEXIST when unknown."""
     asked = {"appid": appid, "mch_id": client.mch_id, "out_refund_no": out_refund_no}
     said = await client.call("/pay/refundquery", asked)
-    for n in range(int(said.get("refund_count") or 0)):
+    for n in range(fen(said, "refund_count") or 0):
         if said.get(f"out_refund_no_{n}") == out_refund_no:
             return RefundV2.parse(said, f"_{n}")
     raise MalformedAnswer("out_refund_no", "the answer is about other refunds")
