@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from . import fields, hosts, meanings, sign
+from . import fields, hosts, meanings, numbers, sign
 from .errors import (
     AnswerNotProved,
     MalformedAnswer,
@@ -50,6 +50,11 @@ class Exchange:
     signed_message: str
     error: str | None
 
+    @property
+    def wechat_number(self) -> int | None:
+        """Return the number at the end of Request-ID; None for 0, which is success."""
+        return numbers.number_in(self.request_id)
+
 
 @dataclass
 class _Call:
@@ -65,8 +70,9 @@ class _Call:
 class Client:
     """One merchant's connection to WeChat Pay; `http` is yours to configure and to close.
 
-    `standby` is used when the main host cannot be reached, or None. `now` returns Unix seconds.
-    `on_exchange` is called after every request and must not raise.
+    Another `host` than WeChat's (a sandbox) is asked for all of WeChat's addresses, also for its H5
+    page. `standby` is used when the main host cannot be reached, or None. `now` returns Unix
+    seconds. `on_exchange` is called after every request and must not raise.
     """
 
     def __init__(

@@ -102,6 +102,7 @@ async def query_by_id(
 async def close(client: Client, parties: Mapping[str, str], out_trade_no: str) -> None:
     """Close an unpaid order (doc/v3/merchant/4012556398); returns only on a verified 204.
 
+    WeChat answers 204 for a number that was never ordered, too, and then takes no order under it.
     Raises Refused (ORDER_PAID: query it), TryAgain or RateLimited (the buyer is typing the
     password: nothing is closed), OutcomeUnknown (query it).
     """

@@ -306,7 +306,9 @@ async def test_the_standby_hosts_answer_counts_as_it_is(world: Any) -> None:
 
 async def test_every_exchange_is_reported_without_secrets(world: Any) -> None:
     network = Network(
-        world.answer({"a": 1}), httpx.Response(400, json={"code": "NO"}), httpx.ReadTimeout("x")
+        world.answer({"a": 1}),
+        httpx.Response(400, json={"code": "NO"}, headers={"Request-ID": "08F-268447914"}),
+        httpx.ReadTimeout("x"),
     )
     client = world.client(network)
     await client.post(PATH, b'{"openid":"o"}')
@@ -317,6 +319,7 @@ async def test_every_exchange_is_reported_without_secrets(world: Any) -> None:
     assert good.request_id == "08F78BA-0"
     assert good.seconds >= 0
     assert refused.status == 400
+    assert (good.wechat_number, refused.wechat_number) == (None, 268447914)
     assert "NO" in str(refused.error)
     assert (lost.status, lost.request_id) == (None, None)
     assert "ReadTimeout" in str(lost.error)
