@@ -1,6 +1,7 @@
 """What errors mean, byte limits, numbers of Request-ID, and addresses of WeChat's."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,21 @@ def test_a_wrong_openid_is_recognised_in_every_form(message: str) -> None:
     ):
         assert meanings.is_openid_mismatch(error)
         assert not meanings.is_later(error)  # calling again never helps
+
+
+@pytest.mark.parametrize(
+    ("number", "question"),
+    [
+        (268498688, meanings.is_same_number_other_parameters),
+        (268449538, meanings.is_paid),
+        (268498689, meanings.is_paid),
+        (268447914, meanings.is_closed),
+        (268512771, meanings.is_unknown_number),
+    ],
+)
+def test_the_number_alone_is_enough(number: int, question: Callable[[WeChatError], bool]) -> None:
+    error = Refused(400, "INVALID_REQUEST", "in words not heard before", request_id=f"08-{number}")
+    assert [asked for asked in QUESTIONS if asked(error)] == [question]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

@@ -201,6 +201,7 @@ def test_a_notification_needs_the_orders_own_sign_type() -> None:
     for body in (
         signed(said, "MD5"),
         signed({**said, "sign_type": "MD5"}, "HMAC-SHA256"),
+        signed({**said, "sign_type": "MD5"}, "MD5"),  # a message does not choose its own
         signed(said, "HMAC-SHA256", "f" * 32),
         v2_xml.build(said),
     ):
@@ -260,6 +261,26 @@ async def test_every_code_that_means_later_is_later_whoever_signed() -> None:
             with pytest.raises((Refused, TryAgain, OutcomeUnknown)) as caught:
                 await v2_refunds.refund(client(answer), {"out_refund_no": "R1"})
             assert meanings.is_later(caught.value), code  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("SYSTEMERROR", OutcomeUnknown),
+        ("BIZERR_NEED_RETRY", OutcomeUnknown),
+        ("FREQUENCY_LIMITED", RateLimited),
+        ("INVALID_REQ_TOO_MUCH", RateLimited),
+        ("ORDER_NOT_READY", TryAgain),
+        ("NOTENOUGH", Refused),
+    ],
+)
+async def test_a_code_that_means_later_is_raised_as_what_v3_raises(
+    code: str, kind: type[Exception]
+) -> None:
+    answer = {"return_code": "SUCCESS", "result_code": "FAIL", "err_code": code}
+    with pytest.raises(kind) as caught:
+        await v2.unified_order(client(answer), {})
+    assert type(caught.value) is kind
 
 
 async def test_an_answer_of_another_key_is_told_apart_from_silence() -> None:
