@@ -16,16 +16,8 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from . import fields, hosts, meanings, numbers, sign
-from .errors import (
-    AnswerNotProved,
-    MalformedAnswer,
-    NotExplained,
-    NotSent,
-    OutcomeUnknown,
-    SignatureInvalid,
-    WeChatError,
-)
+from . import answers, hosts, numbers, sign
+from .errors import MalformedAnswer, NotSent, OutcomeUnknown, SignatureInvalid, WeChatError
 from .hosts import HOST as HOST
 from .hosts import STANDBY as STANDBY
 from .keys import Merchant
@@ -125,8 +117,8 @@ class Client:
             async with stream(self._http, call.url, call.headers) as (call.answer, pieces):
                 if call.answer.status != 200:
                     proved = await self._proved(call.answer)
-                    _raise_for_status(call.answer, proved)
-                    raise _unknown(call.answer, "a download answers 200", proved)
+                    answers.raise_for_status(call.answer, proved)
+                    raise answers.unknown(call.answer, "a download answers 200", proved)
                 yield pieces
 
     def reachable(self, address: str) -> str:
@@ -264,86 +256,30 @@ class Client:
         return headers
 
     async def _verified(self, answer: Answer) -> dict[str, Any]:
-        _raise_for_status(answer, await self._proved(answer))
-        return _content(answer)
+        answers.raise_for_status(answer, await self._proved(answer))
+        return answers.content(answer)
 
     async def _proved(self, answer: Answer) -> bool:
         """Verify a signature that is there; False when none is there and none has to be."""
-        if not _is_success(answer) and "Wechatpay-Signature" not in answer.headers:
+        if not answers.is_success(answer) and "Wechatpay-Signature" not in answer.headers:
             return False
         try:
             await self.verify(answer.headers, answer.body)
         except SignatureInvalid as error:
-            raise _not_proved(answer, error) from error
+            raise answers.not_proved(answer, error) from error
         return True
 
     async def _certificates(self, answer: Answer) -> dict[str, Any]:
-        _raise_for_status(answer, proved=False)  # the certificate that signed it may be missing
-        content = _content(answer)
+        # no verification of a refusal here: the certificate that signed it may be the missing one
+        answers.raise_for_status(answer, proved=False)
+        content = answers.content(answer)
         try:
             self.trust.load_certificates(content, answer.headers, answer.body, now=self._now())
         except SignatureInvalid as error:
-            raise _not_proved(answer, error) from error
+            raise answers.not_proved(answer, error) from error
         return content
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
     """Serialise once: compact, UTF-8 unescaped; the same bytes are signed, sent and stored."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _is_success(answer: Answer) -> bool:
-    return answer.status != 202 and 200 <= answer.status < 300
-
-
-def _raise_for_status(answer: Answer, proved: bool) -> None:
-    """Raise for everything but 200 to 299; 202 means "not yet", and 3xx and 5xx "unknown"."""
-    if _is_success(answer):
-        return
-    carried = _carried(answer, proved)
-    code, message = carried["code"], carried["message"]
-    words = f"{code} {message}".strip() or "an answer without explanation"
-    if answer.status != 202 and not 400 <= answer.status < 500:
-        raise OutcomeUnknown(words, status=answer.status, **carried)
-    explained = proved or answer.status in (202, 429) or meanings.is_code(code)
-    if not explained:
-        raise NotExplained(f"not a code of WeChat's: {words}", status=answer.status, **carried)
-    raise meanings.kind_of(answer.status, code, message)(answer.status, **carried)
-
-
-def _carried(answer: Answer, proved: bool) -> dict[str, Any]:
-    """Return what every error keeps of an answer, as it came."""
-    content = _parsed(answer)
-    return {
-        "code": str(content.get("code", "")),
-        "message": str(content.get("message", "")),
-        "detail": content.get("detail"),
-        "request_id": answer.request_id,
-        "proved": proved,
-    }
-
-
-def _parsed(answer: Answer) -> dict[str, Any]:
-    try:
-        return fields.json_object("body", answer.body)
-    except MalformedAnswer:
-        return {}
-
-
-def _content(answer: Answer) -> dict[str, Any]:
-    if answer.status == 204:
-        return {}
-    content = _parsed(answer)
-    if not content:  # {} is what a 204 looks like to the caller
-        raise _unknown(answer, "the answer is not a JSON object with content", proved=True)
-    return content
-
-
-def _unknown(answer: Answer, reason: str, proved: bool) -> OutcomeUnknown:
-    return OutcomeUnknown(reason, status=answer.status, **_carried(answer, proved))
-
-
-def _not_proved(answer: Answer, error: SignatureInvalid) -> AnswerNotProved:
-    reason = f"the answer is not proved, {error.reason}: {error}"
-    carried = _carried(answer, proved=False)
-    return AnswerNotProved(reason, signature_reason=error.reason, status=answer.status, **carried)

@@ -29,8 +29,10 @@ LATER = (
 )
 _RATE_CODES = ("FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED")
 _NOT_READY = re.compile("订单处理中.{0,2}暂时无法退款")
+_COME_BACK = re.compile("稍[后候](再|重)试|余额不足")
 _MISMATCH = re.compile(
-    "openid.{0,12}不匹配|无效的 ?openid|invalid openid|openid not match", re.IGNORECASE
+    "openid.{0,12}不匹配|无效的 ?openid|openid ?(无效|错误|not match|is invalid)|invalid openid",
+    re.IGNORECASE,
 )
 _OTHER_PARAMETERS = re.compile("参数与首次请求时不一致|商户订单号重复|重复下单且结算信息不一致")
 
@@ -50,10 +52,15 @@ def kind_of(status: int, code: str, message: str) -> type[ApiError]:
 
 
 def is_later(error: WeChatError) -> bool:
-    """Tell whether the same number shall be tried again later; after OutcomeUnknown query first."""
+    """Tell whether the same number shall be tried again later; after OutcomeUnknown query first.
+
+    A sentence that asks to come back counts, whatever its code: later is never taken for no.
+    """
     if is_openid_mismatch(error):  # one of its forms is a 500
         return False
     if isinstance(error, RateLimited | TryAgain) or _is(error, *LATER):
+        return True
+    if _number(error) == 268447840 or _COME_BACK.search(_message(error)):
         return True
     return isinstance(error, OutcomeUnknown) and (error.status or 0) >= 500
 
@@ -78,7 +85,8 @@ def is_paid(error: WeChatError) -> bool:
 
 def is_closed(error: WeChatError) -> bool:
     """Tell whether the order is closed or has expired: its number cannot be ordered again."""
-    return _is(error, "ORDER_CLOSED") or _number(error) == 268447914
+    by_code = _is(error, "ORDER_CLOSED") or _number(error) == 268447914
+    return by_code or "订单已关闭" in _message(error)
 
 
 def is_unknown_number(error: WeChatError) -> bool:

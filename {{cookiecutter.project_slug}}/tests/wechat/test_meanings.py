@@ -61,6 +61,8 @@ def test_an_error_that_says_nothing_of_it_has_no_meaning(error: WeChatError) -> 
         "无效的 openid",
         "appid and openid not match",
         "invalid openid",
+        "openid is invalid",
+        "openid无效",
     ],
 )
 def test_a_wrong_openid_is_recognised_in_every_form(message: str) -> None:
@@ -80,10 +82,27 @@ def test_a_wrong_openid_is_recognised_in_every_form(message: str) -> None:
         (268498689, meanings.is_paid),
         (268447914, meanings.is_closed),
         (268512771, meanings.is_unknown_number),
+        (268447840, meanings.is_later),
     ],
 )
 def test_the_number_alone_is_enough(number: int, question: Callable[[WeChatError], bool]) -> None:
     error = Refused(400, "INVALID_REQUEST", "in words not heard before", request_id=f"08-{number}")
+    assert [asked for asked in QUESTIONS if asked(error)] == [question]
+
+
+@pytest.mark.parametrize(
+    "message", ["系统繁忙，请稍后再试", "退款失败，请稍后重试", "请稍候再试", "可用余额不足"]
+)
+def test_a_sentence_that_asks_to_come_back_is_no_refusal(message: str) -> None:
+    assert meanings.is_later(Refused(400, "INVALID_REQUEST", message))
+
+
+@pytest.mark.parametrize(
+    ("message", "question"),
+    [("订单已支付", meanings.is_paid), ("该订单已关闭", meanings.is_closed)],
+)
+def test_some_sentences_are_known(message: str, question: Callable[[WeChatError], bool]) -> None:
+    error = Refused(400, "INVALID_REQUEST", message)
     assert [asked for asked in QUESTIONS if asked(error)] == [question]
 
 
