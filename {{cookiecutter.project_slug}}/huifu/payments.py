@@ -132,15 +132,14 @@ async def refund(client: Client, data: Mapping[str, str]) -> Trade:
 
     Raises Later when it only waits, for money or for the payment: the refund stays wanted.
     """
+    asked = _shortened(data, {"remark": REFUND_REMARK_BYTES})
     try:
-        said = await client.call(
-            f"{SCANPAY}/refund", _shortened(data, {"remark": REFUND_REMARK_BYTES})
-        )
+        answer = await client.call(f"{SCANPAY}/refund", asked)
     except Refused as error:
         if error.code in REFUND_LATER:
             raise Later(error.code, error.words) from error
         raise
-    own = {name: value for name, value in said.items() if not name.startswith("org_")}
+    own = {name: value for name, value in answer.items() if not name.startswith("org_")}
     return _about(data["req_seq_id"], own)
 
 

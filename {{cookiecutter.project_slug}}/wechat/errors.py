@@ -215,7 +215,7 @@ class LoginRefused(WeChatError):
         self.action: Action = action
 
 
-def same_code(code: str, codes: tuple[str, ...]) -> bool:
+def same_code(text: str, codes: tuple[str, ...]) -> bool:
     """Compare codes without underscores: ORDERPAID is ORDER_PAID."""
-    plain = code.replace("_", "")
-    return any(plain == one.replace("_", "") for one in codes)
+    plain = text.replace("_", "")
+    return any(plain == code.replace("_", "") for code in codes)

@@ -33,9 +33,9 @@ def explain(number: int) -> Explanation | None:
 
 def describe(number: int) -> str:
     """Write one line about a number in both languages, also about a number the table lacks."""
-    if found := explain(number):
+    if entry := explain(number):
         return (
-            f"{number}: {found.meaning_zh}。{found.advice_zh}。 / {found.meaning}: {found.advice}."
+            f"{number}: {entry.meaning_zh}。{entry.advice_zh}。 / {entry.meaning}: {entry.advice}."
         )
     return (
         f"{number}: 不在微信官方排障手册的 TOP 20 里，请看 code 和 message，"
@@ -45,7 +45,7 @@ def describe(number: int) -> str:
 
 
 def _table(*explanations: Explanation) -> Mapping[int, Explanation]:
-    return {one.number: one for one in explanations}
+    return {entry.number: entry for entry in explanations}
 
 
 TOP_20 = _table(

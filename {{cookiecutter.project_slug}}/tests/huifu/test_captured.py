@@ -134,25 +134,29 @@ async def test_the_newer_name_of_the_time_goes_first_and_a_wrong_one_is_named() 
 @pytest.mark.parametrize("path", having({"refunded"}), ids=lambda path: path.stem)
 def test_a_refunds_notification_names_its_payment(path: Path) -> None:
     form = read(path)["form"]
-    found = notified(form)
-    assert found.is_refund
-    assert found.original == payments.Original(
+    notification = notified(form)
+    assert notification.is_refund
+    assert notification.original == payments.Original(
         "20261121", "S20261121000001", form.get("org_hf_seq_id", "")
     )
-    trade = found.trade
+    trade = notification.trade
     assert (trade.req_seq_id, trade.req_date) == (form["req_seq_id"], "20261122")
     assert (trade.hf_seq_id, trade.fen) == (form["hf_seq_id"], 300)
-    assert found.received == f"RECV_ORD_ID_{form['req_seq_id']}"
-    assert found.key == f"{form['hf_seq_id']}-1-S"
+    assert notification.received == f"RECV_ORD_ID_{form['req_seq_id']}"
+    assert notification.key == f"{form['hf_seq_id']}-1-S"
 
 
 def test_a_payment_without_hf_seq_id_has_a_key_of_its_own() -> None:
     form = read(FOLDER / "payment-notification-without-hf-seq-id.json")["form"]
-    found = notified(form)
-    assert (found.trade.hf_seq_id, found.original, found.is_refund) == ("", None, False)
-    assert found.key == "S20261121000001-2-S"
+    notification = notified(form)
+    assert (notification.trade.hf_seq_id, notification.original, notification.is_refund) == (
+        "",
+        None,
+        False,
+    )
+    assert notification.key == "S20261121000001-2-S"
     keys = {
-        found.key,
+        notification.key,
         notified({**form, "notify_type": "1"}).key,
         notified({**form, "trans_stat": "F"}).key,
         notified({**form, "req_seq_id": "S20261121000002"}).key,

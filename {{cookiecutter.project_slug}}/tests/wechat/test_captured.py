@@ -27,11 +27,11 @@ from wechat.errors import (
 FOLDER = Path(__file__).parent / "captured"
 FILES = sorted(FOLDER.glob("*.json"))
 ERRORS = [path for path in FILES if json.loads(path.read_text("utf-8"))["status"] != 204]
-MINE = {"appid": "wx8888888888888888", "mchid": "1900007291"}
+PARTIES = {"appid": "wx8888888888888888", "mchid": "1900007291"}
 CALLS: dict[str, Callable[[Client], Awaitable[Any]]] = {
-    "prepay": lambda client: transactions.prepay(client, "jsapi", MINE, b"{}"),
-    "query": lambda client: transactions.query(client, MINE, "S123456"),
-    "close": lambda client: transactions.close(client, MINE, "S123456"),
+    "prepay": lambda client: transactions.prepay(client, "jsapi", PARTIES, b"{}"),
+    "query": lambda client: transactions.query(client, PARTIES, "S123456"),
+    "close": lambda client: transactions.close(client, PARTIES, "S123456"),
     "refund": lambda client: refunds.create(client, {"out_refund_no": "S123456R01"}),
     "refund_query": lambda client: refunds.query(client, out_refund_no="S123456R01"),
 }
@@ -128,7 +128,7 @@ async def test_a_204_is_a_closed_order(world: Any, path: Path) -> None:
     answer = read(path)
     assert (answer["call"], answer["means"]) == ("close", "closed")
     client = world.client(lambda request: world.answer(b"", 204))
-    await transactions.close(client, MINE, "S123456")
+    await transactions.close(client, PARTIES, "S123456")
 
 
 def test_the_numbers_of_the_official_list_are_all_here() -> None:

@@ -158,13 +158,13 @@ def test_the_number_stands_at_the_end_of_the_request_id(
 
 def test_the_official_twenty_are_explained_in_both_languages() -> None:
     assert len(numbers.TOP_20) == 20
-    for number, found in numbers.TOP_20.items():
-        assert found.number == number
-        for text in (found.meaning_zh, found.advice_zh):
+    for number, entry in numbers.TOP_20.items():
+        assert entry.number == number
+        for text in (entry.meaning_zh, entry.advice_zh):
             assert re.search("[\u4e00-\u9fff]", text)
-        for text in (found.meaning, found.advice):
+        for text in (entry.meaning, entry.advice):
             assert len(text.split()) > 2
-        assert numbers.describe(number).startswith(f"{number}: {found.meaning_zh}")
+        assert numbers.describe(number).startswith(f"{number}: {entry.meaning_zh}")
 
 
 def test_a_number_that_the_table_lacks_is_said_so() -> None:

@@ -234,8 +234,8 @@ KINDS: dict[str, tuple[type[Exception], ...]] = {
 
 
 def captured_fields(answer: dict[str, Any]) -> dict[str, str]:
-    found = v2_xml.parse(answer["xml"].encode())
-    return {name: value for name, value in found.items() if name != "sign"}
+    fields = v2_xml.parse(answer["xml"].encode())
+    return {name: value for name, value in fields.items() if name != "sign"}
 
 
 @pytest.mark.parametrize("path", CAPTURED, ids=lambda path: path.stem)
