@@ -63,7 +63,7 @@ class MalformedAnswer(WeChatError):
 
 
 class ApiError(WeChatError):
-    """Raised when WeChat answered with an error; branch on status and code, never on message.
+    """Raised when WeChat answered with an error; branch on status and code, or ask `meanings`.
 
     `proved` tells whether its signature was there and held. `detail` is as it came: an object with
     any fields of any type, a list, text, or None. numbers.describe() explains `wechat_number`.
