@@ -9,7 +9,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import sign
-from .errors import Malformed, OutcomeUnknown, Refused, SignatureInvalid
+from .errors import AnswerNotProved, Malformed, OutcomeUnknown, Refused, SignatureInvalid
 
 HOST = "https://api.huifu.com"
 TIMEOUT = httpx.Timeout(connect=5, read=12, write=10, pool=5)
@@ -34,7 +34,7 @@ class Client:
         """Send data, every value a string; return the proved `data` of an accepted answer.
 
         Accepted is not paid: only trans_stat tells. Raises Refused, and OutcomeUnknown for
-        everything that may have been done.
+        everything that may have been done (AnswerNotProved: the key does not fit).
         """
         if not all(isinstance(value, str) for value in data.values()):
             raise ValueError("data: strings only, a number may be signed as another one")
@@ -52,7 +52,7 @@ class Client:
         if answer.status_code in _NOT_DONE:
             raise Refused(str(answer.status_code), "the gateway refused the request")
         if answer.status_code != 200:
-            raise OutcomeUnknown(f"HTTP {answer.status_code}")
+            raise OutcomeUnknown(f"HTTP {answer.status_code}", code=str(answer.status_code))
         return self._proved(answer.content)
 
     def _proved(self, body: bytes) -> dict[str, Any]:
@@ -60,11 +60,11 @@ class Client:
             text, signature = sign.answer_text(body)
             sign.check(self.public_key, text, signature)
         except (Malformed, SignatureInvalid) as error:
-            raise OutcomeUnknown(f"the answer is not proved: {error}") from error
+            raise AnswerNotProved(f"the answer is not proved: {error}") from error
         data: dict[str, Any] = sign.fields(body)["data"]
         code, words = str(data.get("resp_code", "")), str(data.get("resp_desc", ""))
         if code in _UNKNOWN:
-            raise OutcomeUnknown(f"{code} {words}")
+            raise OutcomeUnknown(f"{code} {words}", code=code)
         if code not in ACCEPTED:
             raise Refused(code, words)
         return data

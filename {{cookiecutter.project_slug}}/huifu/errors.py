@@ -4,8 +4,20 @@ HuifuError
 ├── SignatureInvalid   a message is not proved to come from Huifu
 ├── Malformed          it is proved, but not what Huifu documents
 ├── Refused            nothing was done; `code` is resp_code
+│   ├── Later          a refund that waits: the same number again, later
+│   └── CannotClose    a code of this kind ends by its own time_expire, never by a close
 └── OutcomeUnknown     nobody knows: query before anything else
+    └── AnswerNotProved   an answer came whose sign is missing or does not fit
 """
+
+#: what a refund's resp_code says when the same number shall be tried again later 稍后用原流水号重试
+REFUND_LATER = ("90000000", "23000003", "10000001", "30000000")
+#: what a close's resp_code says of codes that cannot be closed (UnionPay 银联二维码)
+CANNOT_CLOSE = ("23000004",)
+#: what a query's resp_code says of a number that Huifu does not know
+UNKNOWN_NUMBER = ("20000004", "23000001")
+#: what an order's resp_code says when the number was sent before on that day
+NUMBER_USED = ("20000000",)
 
 
 class HuifuError(Exception):
@@ -34,7 +46,28 @@ class Refused(HuifuError):
     def __init__(self, code: str, words: str) -> None:
         super().__init__(f"{code} {words}")
         self.code = code
+        self.words = words
+
+
+class Later(Refused):
+    """Raised by a refund that is not refused, only early: keep its number and try again later."""
+
+
+class CannotClose(Refused):
+    """Raised by the close of a payment that only its own time_expire ends."""
 
 
 class OutcomeUnknown(HuifuError):
-    """Raised when a call may or may not have worked."""
+    """Raised when a call may or may not have worked; `code` is resp_code if one came."""
+
+    def __init__(self, reason: str, *, code: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class AnswerNotProved(OutcomeUnknown):
+    """Raised when an answer came, but nobody can tell that it is Huifu's.
+
+    When it repeats, the public key is wrong: that is an alarm, not an outage.
+    """

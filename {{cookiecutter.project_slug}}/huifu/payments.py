@@ -16,15 +16,21 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import sign
 from .client import Client
-from .errors import Malformed
+from .errors import CANNOT_CLOSE, REFUND_LATER, CannotClose, Later, Malformed, Refused
 
 BEIJING = timezone(timedelta(hours=8))
 CREATE, SCANPAY = "/v2/trade/payment/jspay", "/v2/trade/payment/scanpay"
+#: the most UTF-8 bytes of texts; longer ones are cut. One page says 128 of goods_desc, another 127
+GOODS_DESC_BYTES, REMARK_BYTES, REFUND_REMARK_BYTES = 127, 255, 84
 
 
 @dataclass(frozen=True)
 class Trade:
-    """What Huifu says of a payment or a refund; only trans_stat S is money."""
+    """What Huifu says of a payment or a refund; only trans_stat S is money.
+
+    `end_time` is trans_finish_time, or what older generations call end_time. `bank_message` is the
+    bank's own reason, above all of a failure.
+    """
 
     huifu_id: str
     req_seq_id: str
@@ -35,6 +41,7 @@ class Trade:
     out_trans_id: str
     end_time: datetime | None
     raw: Mapping[str, Any] = field(repr=False)
+    bank_message: str = ""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Trade":
@@ -48,18 +55,38 @@ class Trade:
             trans_stat=_need(data, "trans_stat"),
             fen=fen(amount) if amount else None,
             out_trans_id=_first(data, "out_trans_id"),
-            end_time=_moment(_first(data, "end_time")),
+            end_time=_finished(data),
             raw=data,
+            bank_message=_first(data, "bank_message", "bank_desc"),
         )
 
 
 @dataclass(frozen=True)
+class Original:
+    """The payment that a refund's notification is about; `hf_seq_id` is mostly not sent."""
+
+    req_date: str
+    req_seq_id: str
+    hf_seq_id: str
+
+
+@dataclass(frozen=True)
 class Notified:
-    """A proved notification: `notify_type` 1 comes from the channel, 2 from the accounting."""
+    """A proved notification: `notify_type` 1 comes from the channel, 2 from the accounting.
+
+    `original` is None for payments; of a refund it is found by req_date and req_seq_id.
+    """
 
     trade: Trade
     notify_type: str
     is_refund: bool
+    original: Original | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for every copy: hf_seq_id, or req_seq_id where it is absent, type and state."""
+        number = self.trade.hf_seq_id or self.trade.req_seq_id
+        return f"{number}-{self.notify_type}-{self.trade.trans_stat}"
 
     @property
     def received(self) -> str:
@@ -68,8 +95,12 @@ class Notified:
 
 
 async def create(client: Client, data: Mapping[str, str]) -> dict[str, Any]:
-    """Order 下单; returns pay_info (a JSON string: pass it on unchanged) or qr_code."""
-    return await client.call(CREATE, data)
+    """Order 下单; returns pay_info (a JSON string: pass it on unchanged) or qr_code.
+
+    `goods_desc` and `remark` are cut to what Huifu takes.
+    """
+    longest = {"goods_desc": GOODS_DESC_BYTES, "remark": REMARK_BYTES}
+    return await client.call(CREATE, _shortened(data, longest))
 
 
 async def query(client: Client, req_date: str, req_seq_id: str) -> Trade:
@@ -79,8 +110,16 @@ async def query(client: Client, req_date: str, req_seq_id: str) -> Trade:
 
 
 async def close(client: Client, data: Mapping[str, str]) -> str:
-    """Close an unpaid number, not in its first minute; returns trans_stat: S is closed."""
-    return str((await client.call(f"{SCANPAY}/close", data)).get("trans_stat", ""))
+    """Close an unpaid number, not in its first minute; returns trans_stat: S is closed.
+
+    Raises CannotClose for UnionPay codes: they end by their own time_expire.
+    """
+    try:
+        return str((await client.call(f"{SCANPAY}/close", data)).get("trans_stat", ""))
+    except Refused as error:
+        if error.code in CANNOT_CLOSE:
+            raise CannotClose(error.code, error.words) from error
+        raise
 
 
 async def close_query(client: Client, data: Mapping[str, str]) -> str:
@@ -89,9 +128,18 @@ async def close_query(client: Client, data: Mapping[str, str]) -> str:
 
 
 async def refund(client: Client, data: Mapping[str, str]) -> Trade:
-    """Ask for a refund; the same number again is the same refund."""
-    said = await client.call(f"{SCANPAY}/refund", data)
-    own = {name: value for name, value in said.items() if not name.startswith("org_")}
+    """Ask for a refund; the same number again is the same refund. `remark` is cut.
+
+    Raises Later when it only waits, for money or for the payment: the refund stays wanted.
+    """
+    asked = _shortened(data, {"remark": REFUND_REMARK_BYTES})
+    try:
+        answer = await client.call(f"{SCANPAY}/refund", asked)
+    except Refused as error:
+        if error.code in REFUND_LATER:
+            raise Later(error.code, error.words) from error
+        raise
+    own = {name: value for name, value in answer.items() if not name.startswith("org_")}
     return _about(data["req_seq_id"], own)
 
 
@@ -118,7 +166,13 @@ def read_notification(key: rsa.RSAPublicKey, body: bytes) -> Notified:
     is_refund = "REFUND" in _first(data, "trans_type", "trade_type")
     own = {name: value for name, value in data.items() if not name.startswith("org_")}
     trade = replace(Trade.parse(own), raw=data)
-    return Notified(trade, _first(data, "notify_type"), is_refund)
+    original = _original(data) if is_refund else None
+    return Notified(trade, _first(data, "notify_type"), is_refund, original)
+
+
+def cut(text: str, most: int) -> str:
+    """Cut a text to at most so many UTF-8 bytes, never inside a character."""
+    return text.encode("utf-8", "ignore")[:most].decode("utf-8", "ignore")
 
 
 def yuan(fen: int) -> str:
@@ -131,6 +185,28 @@ def fen(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,2})?", text):
         raise Malformed("trans_amt", f"{text[:20]!r} is not an amount")
     return int(Decimal(text) * 100)
+
+
+def _shortened(data: Mapping[str, str], longest: Mapping[str, int]) -> dict[str, str]:
+    return {
+        name: cut(value, longest[name]) if name in longest and isinstance(value, str) else value
+        for name, value in data.items()
+    }
+
+
+def _original(data: Mapping[str, Any]) -> Original:
+    return Original(
+        req_date=_first(data, "org_req_date"),
+        req_seq_id=_first(data, "org_req_seq_id"),
+        hf_seq_id=_first(data, "org_hf_seq_id", "org_nkp_seq_id"),
+    )
+
+
+def _finished(data: Mapping[str, Any]) -> datetime | None:
+    for name in ("trans_finish_time", "end_time"):
+        if text := _first(data, name):
+            return _moment(name, text)
+    return None
 
 
 def _about(req_seq_id: str, said: Mapping[str, Any]) -> Trade:
@@ -154,10 +230,8 @@ def _need(data: Mapping[str, Any], *names: str) -> str:
     return value
 
 
-def _moment(text: str) -> datetime | None:
-    if not text:
-        return None
+def _moment(name: str, text: str) -> datetime:
     try:
         return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=BEIJING).astimezone(UTC)
     except ValueError:
-        raise Malformed("end_time", "not a time") from None
+        raise Malformed(name, "not a time") from None

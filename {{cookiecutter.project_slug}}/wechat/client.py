@@ -16,14 +16,14 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from . import errors, fields, sign
+from . import answers, hosts, numbers, sign
 from .errors import MalformedAnswer, NotSent, OutcomeUnknown, SignatureInvalid, WeChatError
+from .hosts import HOST as HOST
+from .hosts import STANDBY as STANDBY
 from .keys import Merchant
 from .transport import Answer, send, stream
 from .trust import Trust
 
-HOST = "https://api.mch.weixin.qq.com"
-STANDBY = "https://api2.mch.weixin.qq.com"
 REFRESH_SECONDS = 12 * 3600
 RETRY_SECONDS = 60
 _SAFE = "!$'()*,:/?@"  # some HTTP libraries send these as they are, whatever was signed
@@ -42,6 +42,11 @@ class Exchange:
     signed_message: str
     error: str | None
 
+    @property
+    def wechat_number(self) -> int | None:
+        """Return the number at the end of Request-ID; None for 0, which is success."""
+        return numbers.number_in(self.request_id)
+
 
 @dataclass
 class _Call:
@@ -57,8 +62,9 @@ class _Call:
 class Client:
     """One merchant's connection to WeChat Pay; `http` is yours to configure and to close.
 
-    `standby` is used when the main host cannot be reached, or None. `now` returns Unix seconds.
-    `on_exchange` is called after every request and must not raise.
+    Another `host` than WeChat's (a sandbox) is asked for all of WeChat's addresses, also for its H5
+    page. `standby` is used when the main host cannot be reached, or None. `now` returns Unix
+    seconds. `on_exchange` is called after every request and must not raise.
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class Client:
         """Do something, once; returns the verified JSON object, and {} only for a verified 204.
 
         Bytes are signed and sent as they are. Raises Refused (RateLimited), TryAgain, NotSent,
-        OutcomeUnknown.
+        OutcomeUnknown (AnswerNotProved, NotExplained); `meanings` says what one means.
         """
         await self._need_certificates()
         content = body if isinstance(body, bytes) else to_json(body)
@@ -102,16 +108,22 @@ class Client:
     async def download(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a bill's download_url; gives its raw bytes in pieces. WeChat signs none of them.
 
-        Our own signature goes to this client's hosts alone: MalformedAnswer for any other. Raises
-        Refused (the link has expired), NotSent, OutcomeUnknown; while reading, Cut.
+        Our own signature goes to this client's hosts alone: MalformedAnswer for any other. A
+        client of another host than WeChat's asks that host for WeChat's addresses. Raises Refused
+        (the link has expired), NotSent, OutcomeUnknown; while reading, Cut.
         """
         call = self._sign("GET", self._own(url), b"")
         with self._watched(call):
             async with stream(self._http, call.url, call.headers) as (call.answer, pieces):
                 if call.answer.status != 200:
-                    _raise_for_status(call.answer)
-                    raise _unknown(call.answer, "a download answers 200")
+                    proved = await self._proved(call.answer)
+                    answers.raise_for_status(call.answer, proved)
+                    raise answers.unknown(call.answer, "a download answers 200", proved)
                 yield pieces
+
+    def reachable(self, address: str) -> str:
+        """Return an address of WeChat's, such as h5_url, at the host that this client talks to."""
+        return hosts.moved(address, self._host)
 
     async def verify(self, headers: Mapping[str, str], body: bytes) -> None:
         """Prove that WeChat signed these raw bytes, fetching unknown certificates by the rules.
@@ -196,7 +208,7 @@ class Client:
 
     def _own(self, text: str) -> httpx.URL:
         try:
-            url = httpx.URL(text)
+            url = httpx.URL(hosts.moved(text, self._host))
         except httpx.InvalidURL:
             raise MalformedAnswer("download_url", "not a URL") from None
         own = [httpx.URL(host) for host in (self._host, self._standby) if host]
@@ -244,55 +256,30 @@ class Client:
         return headers
 
     async def _verified(self, answer: Answer) -> dict[str, Any]:
-        _raise_for_status(answer)
+        answers.raise_for_status(answer, await self._proved(answer))
+        return answers.content(answer)
+
+    async def _proved(self, answer: Answer) -> bool:
+        """Verify a signature that is there; False when none is there and none has to be."""
+        if not answers.is_success(answer) and "Wechatpay-Signature" not in answer.headers:
+            return False
         try:
             await self.verify(answer.headers, answer.body)
         except SignatureInvalid as error:
-            raise _unknown(answer, f"the answer is not proved, {error.reason}: {error}") from error
-        return _content(answer)
+            raise answers.not_proved(answer, error) from error
+        return True
 
     async def _certificates(self, answer: Answer) -> dict[str, Any]:
-        _raise_for_status(answer)
-        content = _content(answer)
+        # no verification of a refusal here: the certificate that signed it may be the missing one
+        answers.raise_for_status(answer, proved=False)
+        content = answers.content(answer)
         try:
             self.trust.load_certificates(content, answer.headers, answer.body, now=self._now())
         except SignatureInvalid as error:
-            raise _unknown(answer, f"the answer is not proved, {error.reason}: {error}") from error
+            raise answers.not_proved(answer, error) from error
         return content
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
     """Serialise once: compact, UTF-8 unescaped; the same bytes are signed, sent and stored."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _raise_for_status(answer: Answer) -> None:
-    """Raise for everything but 200 to 299; 202 means "not yet", and 3xx and 5xx "unknown"."""
-    if answer.status != 202 and 200 <= answer.status < 300:
-        return
-    try:
-        said = fields.json_object("body", answer.body)
-    except MalformedAnswer:
-        said = {}
-    code, message = str(said.get("code", "")), str(said.get("message", ""))
-    if answer.status != 202 and not 400 <= answer.status < 500:
-        raise _unknown(answer, f"{code} {message}".strip() or "an answer without explanation")
-    kind = {202: errors.TryAgain, 429: errors.RateLimited}.get(answer.status, errors.Refused)
-    detail = said["detail"] if isinstance(said.get("detail"), dict) else None
-    raise kind(answer.status, code, message, request_id=answer.request_id, detail=detail)
-
-
-def _content(answer: Answer) -> dict[str, Any]:
-    if answer.status == 204:
-        return {}
-    try:
-        content = fields.json_object("body", answer.body)
-    except MalformedAnswer:
-        content = {}
-    if not content:  # {} is what a 204 looks like to the caller
-        raise _unknown(answer, "the answer is not a JSON object with content")
-    return content
-
-
-def _unknown(answer: Answer, reason: str) -> OutcomeUnknown:
-    return OutcomeUnknown(reason, status=answer.status, request_id=answer.request_id)

@@ -15,9 +15,9 @@ from .client import Client
 from .errors import MalformedAnswer, OutcomeUnknown
 from .notify import Envelope
 from .payment import Transaction
-from .transactions import PRODUCTS
+from .transactions import ATTACH_BYTES, DESCRIPTION_BYTES, PRODUCTS
 
-MOST_DIRECT, MOST = 10, 50
+MOST_DIRECT, MOST = 50, 50  # sub orders: at least 2, of a service provider 1
 _PATH = "/v3/combine-transactions"
 
 
@@ -39,8 +39,8 @@ class SubOrder:
         """Build its place in sub_orders; raise ValueError naming the field that is refused."""
         return {
             **self.numbers(),
-            "description": fields.text("description", self.description, 127),
-            "attach": fields.text("attach", self.attach, 128),
+            "description": fields.short("description", self.description, DESCRIPTION_BYTES),
+            "attach": fields.short("attach", self.attach, ATTACH_BYTES),
             "amount": {
                 "total_amount": fields.amount("total_fen", self.total_fen),
                 "currency": "CNY",
@@ -98,9 +98,10 @@ def combine_order(
     `openid` is the buyer's under `combine_appid`; jsapi needs it. `scene_info` has
     payer_client_ip and device_id, and h5_info for h5.
     """
-    most = MOST if all(one.sub_mchid for one in sub_orders) else MOST_DIRECT
-    if not 2 <= len(sub_orders) <= most:
-        raise ValueError(f"sub_orders: 2 to {most}, not {len(sub_orders)}")
+    partner = all(one.sub_mchid for one in sub_orders)
+    least, most = (1, MOST) if partner else (2, MOST_DIRECT)
+    if not least <= len(sub_orders) <= most:
+        raise ValueError(f"sub_orders: {least} to {most}, not {len(sub_orders)}")
     if len({(one.mchid, one.out_trade_no) for one in sub_orders}) != len(sub_orders):
         raise ValueError("sub_orders: an out_trade_no twice")
     body: dict[str, Any] = {
@@ -119,7 +120,8 @@ def combine_order(
 
 async def prepay(client: Client, product: str, body: bytes | Mapping[str, Any]) -> str:
     """Place the order; otherwise like transactions.prepay()."""
-    return fields.string(await client.post(f"{_PATH}/{product}", body), PRODUCTS[product])
+    answer = await client.post(f"{_PATH}/{product}", body)
+    return client.reachable(fields.string(answer, PRODUCTS[product]))
 
 
 async def query(client: Client, combine_out_trade_no: str) -> Combined:

@@ -5,11 +5,13 @@ WeChatError
 ├── SignatureInvalid   a notification or answer is not proved to come from WeChat
 ├── DecryptFailed      wrong APIv3 key, or the ciphertext was changed
 ├── MalformedAnswer    the signature holds, the JSON is not what WeChat documents
-├── ApiError           WeChat answered with an error
-│   ├── Refused        4xx: nothing was done (these answers are not signed)
-│   │   └── RateLimited   429
-│   └── TryAgain       202: accepted or busy, repeat the same call later
+├── ApiError           WeChat answered with an error; `proved` tells whether it was signed
+│   ├── Refused        4xx with WeChat's own code: nothing was done
+│   │   └── RateLimited   429 or FREQUENCY_LIMITED: later, with the same number
+│   └── TryAgain       202, or "not yet": repeat the same call later, with the same number
 ├── OutcomeUnknown     sent, but nobody knows what happened: query before anything else
+│   ├── AnswerNotProved   an answer came whose signature is missing or does not hold
+│   └── NotExplained   4xx without WeChat's code, such as a proxy's HTML
 ├── NotSent            no connection was made: nothing happened
 ├── BillError          a bill cannot be had, or must not be believed
 │   ├── BillNotReady   WeChat is still writing it
@@ -22,6 +24,8 @@ WeChatError
 """
 
 from typing import Any, Literal
+
+from .numbers import number_in
 
 Action = Literal["login_again", "retry_later", "refused", "fix_settings"]
 
@@ -59,7 +63,11 @@ class MalformedAnswer(WeChatError):
 
 
 class ApiError(WeChatError):
-    """Raised when WeChat answered with an error; branch on status and code, never on message."""
+    """Raised when WeChat answered with an error; branch on status and code, or ask `meanings`.
+
+    `proved` tells whether its signature was there and held. `detail` is as it came: an object with
+    any fields of any type, a list, text, or None. numbers.describe() explains `wechat_number`.
+    """
 
     def __init__(
         self,
@@ -68,7 +76,8 @@ class ApiError(WeChatError):
         message: str = "",
         *,
         request_id: str | None = None,
-        detail: dict[str, Any] | None = None,
+        detail: Any = None,
+        proved: bool = False,
     ) -> None:
         super().__init__(f"HTTP {status} {code} {message} (Request-ID {request_id or 'none'})")
         self.status = status
@@ -76,35 +85,86 @@ class ApiError(WeChatError):
         self.message = message
         self.request_id = request_id
         self.detail = detail
+        self.proved = proved
+
+    @property
+    def wechat_number(self) -> int | None:
+        """Return the number at the end of Request-ID, which names the error exactly."""
+        return number_in(self.request_id)
 
     def is_code(self, *codes: str) -> bool:
         """Compare without underscores: WeChat writes both ORDERPAID and ORDER_PAID."""
-        plain = self.code.replace("_", "")
-        return any(plain == code.replace("_", "") for code in codes)
+        return same_code(self.code, codes)
 
 
 class Refused(ApiError):
-    """Raised on 4xx: WeChat did nothing. The answer is unsigned and decides nothing about money."""
+    """Raised on 4xx with WeChat's own code: nothing was done.
+
+    Unless `proved`, nobody signed it, and it decides nothing about money.
+    """
 
 
 class RateLimited(Refused):
-    """Raised on 429: repeat later, with the same numbers."""
+    """Raised on 429 and FREQUENCY_LIMITED: repeat later, with the same numbers."""
 
 
 class TryAgain(ApiError):
-    """Raised on 202: the buyer is typing the password (USER_PAYING), or repeat the same call."""
+    """Raised when the same call with the same number works later.
+
+    202 (USER_PAYING: the buyer is typing the password), or an order that is still being processed.
+    """
 
 
 class OutcomeUnknown(WeChatError):
-    """Raised when a call may or may not have worked: no answer, 5xx, or an answer not proved."""
+    """Raised when a call may or may not have worked: no answer, 5xx, or an answer not proved.
+
+    `status` is None when no answer came. What came is kept as in ApiError, for alarms and logs.
+    """
 
     def __init__(
-        self, reason: str, *, status: int | None = None, request_id: str | None = None
+        self,
+        reason: str,
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        code: str = "",
+        message: str = "",
+        detail: Any = None,
+        proved: bool = False,
     ) -> None:
         super().__init__(f"{reason} (HTTP {status or '-'}, Request-ID {request_id or 'none'})")
         self.reason = reason
         self.status = status
         self.request_id = request_id
+        self.code = code
+        self.message = message
+        self.detail = detail
+        self.proved = proved
+
+    @property
+    def wechat_number(self) -> int | None:
+        """Return the number at the end of Request-ID, which names the error exactly."""
+        return number_in(self.request_id)
+
+    def is_code(self, *codes: str) -> bool:
+        """Compare without underscores, like ApiError.is_code()."""
+        return same_code(self.code, codes)
+
+
+class AnswerNotProved(OutcomeUnknown):
+    """Raised when an answer came, but nobody can tell that it is WeChat's.
+
+    `signature_reason` is the word of SignatureInvalid. When it repeats, the public key or its id is
+    wrong, and calling again cannot help: that is an alarm, not an outage.
+    """
+
+    def __init__(self, reason: str, *, signature_reason: str, **answer: Any) -> None:
+        super().__init__(reason, **answer)
+        self.signature_reason = signature_reason
+
+
+class NotExplained(OutcomeUnknown):
+    """Raised on 4xx without WeChat's own code: a proxy's page, or a path that does not exist."""
 
 
 class NotSent(WeChatError):
@@ -153,3 +213,9 @@ class LoginRefused(WeChatError):
         self.errmsg = errmsg
         self.sentence = sentence
         self.action: Action = action
+
+
+def same_code(text: str, codes: tuple[str, ...]) -> bool:
+    """Compare codes without underscores: ORDERPAID is ORDER_PAID."""
+    plain = text.replace("_", "")
+    return any(plain == code.replace("_", "") for code in codes)

@@ -6,13 +6,17 @@ must be the one the order was placed with. Follows pay.weixin.qq.com/doc/v3/merc
 """
 
 from .keys import Merchant
-from .sign import sign
+from .sign import check_nonce, sign
 
 
 def bridge(
     merchant: Merchant, appid: str, prepay_id: str, *, timestamp: int, nonce: str
 ) -> dict[str, str]:
-    """Return the six fields of WeixinJSBridge getBrandWCPayRequest."""
+    """Return the six fields of WeixinJSBridge getBrandWCPayRequest.
+
+    Raises ValueError for a nonce that WeChat would refuse.
+    """
+    check_nonce(nonce)
     package = f"prepay_id={prepay_id}"
     return {
         "appId": appid,
@@ -44,7 +48,11 @@ def jssdk(
 def app(
     merchant: Merchant, appid: str, prepay_id: str, *, timestamp: int, nonce: str
 ) -> dict[str, str]:
-    """Return the seven fields of the App SDK; here the bare prepay_id is signed."""
+    """Return the seven fields of the App SDK; here the bare prepay_id is signed.
+
+    `merchant` is the one that signed the order: of a service provider partnerId is sp_mchid.
+    """
+    check_nonce(nonce)
     return {
         "appId": appid,
         "partnerId": merchant.mchid,

@@ -19,6 +19,7 @@ from .errors import MalformedAnswer
 from .notify import Envelope
 
 V2_RECEIVED = "<xml><return_code>SUCCESS</return_code><return_msg>OK</return_msg></xml>"
+REASON_BYTES = 80  # characters, perhaps: bytes are safe either way
 _PATH = "/v3/refund/domestic/refunds"
 _V2_START = re.compile(rb"(\xef\xbb\xbf)?\s*+(<\?xml[^>]*\?>\s*+)?<xml\s*+>")
 
@@ -38,7 +39,7 @@ def refund_order(
 
     Name the payment by out_trade_no or by transaction_id. `total_fen` is what the whole payment
     cost. `notify_url` is always sent: without it the notification comes as v2 XML. `reason` is
-    shown to the buyer.
+    shown to the buyer, and cut to what WeChat takes.
     """
     if (out_trade_no is None) == (transaction_id is None):
         raise ValueError("out_trade_no: exactly one of out_trade_no and transaction_id")
@@ -53,7 +54,7 @@ def refund_order(
         body["transaction_id"] = fields.text("transaction_id", transaction_id, 32)
     body["out_refund_no"] = _number(out_refund_no)
     if reason is not None:
-        body["reason"] = fields.text("reason", reason, 80)
+        body["reason"] = fields.short("reason", reason, REASON_BYTES)
     body["notify_url"] = fields.url("notify_url", notify_url)
     body["amount"] = {"refund": refund_fen, "total": total_fen, "currency": "CNY"}
     return body
@@ -62,7 +63,8 @@ def refund_order(
 async def create(client: Client, body: bytes | Mapping[str, Any]) -> "Refund":
     """Ask for a refund; the same bytes again are the same refund. Mostly PROCESSING at first.
 
-    Raises what Client.post raises (Refused NOT_ENOUGH: same number later), and MalformedAnswer.
+    Raises what Client.post raises, and MalformedAnswer. meanings.is_later() knows what is no
+    refusal: NOT_ENOUGH, or an order that is still being processed.
     """
     asked: Mapping[str, Any] = json.loads(body) if isinstance(body, bytes) else body
     return _about(asked.get("out_refund_no"), await client.post(_PATH, body))

@@ -17,6 +17,7 @@ from .keys import Merchant
 
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
 SIGNTEST = "WECHATPAY/SIGNTEST/"
+MOST_NONCE = 32
 
 
 def request_message(method: str, target: str, timestamp: int, nonce: str, body: bytes) -> str:
@@ -32,7 +33,11 @@ def response_message(timestamp: str, nonce: str, body: bytes) -> str:
 def authorization(
     merchant: Merchant, method: str, target: str, body: bytes, *, timestamp: int, nonce: str
 ) -> str:
-    """Return the Authorization header for one request; `timestamp` is Unix seconds."""
+    """Return the Authorization header for one request; `timestamp` is Unix seconds.
+
+    Raises ValueError for a nonce that WeChat would refuse.
+    """
+    check_nonce(nonce)
     signature = sign(merchant.private_key, request_message(method, target, timestamp, nonce, body))
     pairs = {
         "mchid": merchant.mchid,
@@ -66,6 +71,12 @@ def check(public_key: RSAPublicKey, message: str, signature: str) -> None:
     except InvalidSignature:
         reason = "signtest" if probe else "bad_signature"
         raise SignatureInvalid(reason, "the signature does not fit the message") from None
+
+
+def check_nonce(nonce: str) -> None:
+    """Raise ValueError unless WeChat takes the nonce: 1 to 32 characters."""
+    if not 1 <= len(nonce) <= MOST_NONCE:
+        raise ValueError(f"nonce: 1 to {MOST_NONCE} characters, not {len(nonce)}")
 
 
 def new_nonce() -> str:

@@ -23,6 +23,8 @@ PRODUCTS = {
     "native": "code_url",
     "scannedpos": "prepay_id",  # 金额控件, for service providers only
 }
+#: the most UTF-8 bytes of description and attach; longer texts are cut
+DESCRIPTION_BYTES, ATTACH_BYTES = 127, 128
 
 
 def order(
@@ -42,10 +44,11 @@ def order(
 
     `payer` is {openid}, of a service provider {sp_openid} or {sub_openid}: jsapi and scannedpos
     need it. `scene_info` is made by fields.scene(). `time_expire` is sent in whole seconds.
+    `description` and `attach` are cut to what WeChat takes.
     """
     body: dict[str, Any] = {
         **_checked(parties),
-        "description": fields.text("description", description, 127),
+        "description": fields.short("description", description, DESCRIPTION_BYTES),
         "out_trade_no": fields.number("out_trade_no", out_trade_no, 6, 32),
         "time_expire": fields.moment("time_expire", time_expire),
         "notify_url": fields.url("notify_url", notify_url),
@@ -58,7 +61,7 @@ def order(
     if scene_info:
         body["scene_info"] = dict(scene_info)
     if attach is not None:
-        body["attach"] = fields.text("attach", attach, 128)
+        body["attach"] = fields.short("attach", attach, ATTACH_BYTES)
     return body
 
 
@@ -67,11 +70,11 @@ async def prepay(
 ) -> str:
     """Place the order; returns its prepay_id or code_url (good for 2 hours) or h5_url (5 minutes).
 
-    After OutcomeUnknown send the same bytes again: the same number with other parameters is
-    OUT_TRADE_NO_USED. Raises what Client.post raises, and MalformedAnswer.
+    After OutcomeUnknown send the same bytes again: the same number with other parameters is refused
+    (meanings.is_same_number_other_parameters). Raises what Client.post raises, and MalformedAnswer.
     """
     answer = await client.post(f"{_base(parties)}/{product}", body)
-    return fields.string(answer, PRODUCTS[product])
+    return client.reachable(fields.string(answer, PRODUCTS[product]))
 
 
 async def query(client: Client, parties: Mapping[str, str], out_trade_no: str) -> Transaction:
@@ -99,6 +102,7 @@ async def query_by_id(
 async def close(client: Client, parties: Mapping[str, str], out_trade_no: str) -> None:
     """Close an unpaid order (doc/v3/merchant/4012556398); returns only on a verified 204.
 
+    WeChat answers 204 for a number that was never ordered, too, and then takes no order under it.
     Raises Refused (ORDER_PAID: query it), TryAgain or RateLimited (the buyer is typing the
     password: nothing is closed), OutcomeUnknown (query it).
     """

@@ -12,15 +12,34 @@ from typing import Any
 
 import httpx
 
-from . import v2_sign, v2_xml
-from .errors import MalformedAnswer, OutcomeUnknown, Refused, SignatureInvalid
-from .fields import BEIJING
+from . import hosts, v2_sign, v2_xml
+from .errors import (
+    AnswerNotProved,
+    ApiError,
+    MalformedAnswer,
+    OutcomeUnknown,
+    RateLimited,
+    Refused,
+    SignatureInvalid,
+    TryAgain,
+)
+from .fields import BEIJING, cut
+from .hosts import HOST as HOST
 from .transport import send
 
-HOST = "https://api.mch.weixin.qq.com"
 RECEIVED = v2_xml.build({"return_code": "SUCCESS", "return_msg": "OK"}).decode()
-#: WeChat does not know itself whether it was done
-_UNKNOWN = ("SYSTEMERROR", "BIZERR_NEED_RETRY")
+#: time_expire is at least so many seconds from now, or the order is refused
+MIN_EXPIRE_SECONDS = 300
+BODY_BYTES, ATTACH_BYTES = 127, 127  # UTF-8; longer texts are cut
+_LONGEST = {"body": BODY_BYTES, "attach": ATTACH_BYTES}
+#: err_code values that mean "later, with the same number" 稍后用原单号重试, and what is raised
+LATER: Mapping[str, type[ApiError] | type[OutcomeUnknown]] = {
+    "SYSTEMERROR": OutcomeUnknown,  # WeChat does not know itself whether it was done
+    "BIZERR_NEED_RETRY": OutcomeUnknown,
+    "FREQUENCY_LIMITED": RateLimited,
+    "INVALID_REQ_TOO_MUCH": RateLimited,
+    "ORDER_NOT_READY": TryAgain,
+}
 
 
 def failed(message: str) -> str:
@@ -44,8 +63,8 @@ class ClientV2:
     ) -> dict[str, str]:
         """Sign, send, and return the proved fields of an answer whose result_code is SUCCESS.
 
-        Raises Refused (its code is err_code), NotSent, and OutcomeUnknown for everything that may
-        have been done: no answer, a sign that does not fit, SYSTEMERROR.
+        Raises Refused (its code is err_code), what LATER names, NotSent, and OutcomeUnknown for
+        everything that may have been done: no answer, a sign that does not fit (AnswerNotProved).
         """
         body = v2_xml.build(self.signed(fields))
         headers = {"Content-Type": "text/xml; charset=utf-8", "Accept": "*/*"}
@@ -61,33 +80,66 @@ class ClientV2:
         return {**whole, "sign": v2_sign.sign(whole, self.key, self.sign_type)}
 
     def _proved(self, body: bytes) -> dict[str, str]:
+        answer = self._parsed(body)
+        if answer.get("return_code") != "SUCCESS":  # unsigned: it decides nothing about money
+            raise _refusal(answer, proved=False)
         try:
-            said = v2_xml.parse(body)
-            if said.get("return_code") != "SUCCESS":  # unsigned: it decides nothing about money
-                raise Refused(200, said.get("return_code", ""), said.get("return_msg", ""))
-            v2_sign.check(said, self.key, self.sign_type)
-        except (MalformedAnswer, SignatureInvalid) as error:
-            raise OutcomeUnknown(f"the answer is not proved: {error}", status=200) from error
-        code = said.get("err_code", "")
-        if said.get("result_code") != "SUCCESS":
-            if code in _UNKNOWN:
-                raise OutcomeUnknown(f"{code} {said.get('err_code_des', '')}", status=200)
-            raise Refused(200, code, said.get("err_code_des", ""))
-        return said
+            v2_sign.check(answer, self.key, self.sign_type)
+        except SignatureInvalid as error:
+            raise _not_proved(error, error.reason) from error
+        if answer.get("result_code") != "SUCCESS":
+            raise _refusal(answer, proved=True)
+        return answer
+
+    def _parsed(self, body: bytes) -> dict[str, str]:
+        try:
+            return v2_xml.parse(body)
+        except MalformedAnswer as error:
+            raise _not_proved(error, "undecodable") from error
+
+
+def _not_proved(error: Exception, reason: str) -> AnswerNotProved:
+    words = f"the answer is not proved: {error}"
+    return AnswerNotProved(words, signature_reason=reason, status=200)
+
+
+def _refusal(answer: Mapping[str, str], proved: bool) -> ApiError | OutcomeUnknown:
+    """Name what a FAIL means; without err_code the return_code stands for it."""
+    code = answer.get("err_code") or answer.get("return_code", "")
+    message = answer.get("err_code_des") or answer.get("return_msg", "")
+    kind = LATER.get(code, Refused)
+    if issubclass(kind, OutcomeUnknown):
+        words = f"{code} {message}"
+        return OutcomeUnknown(words, status=200, code=code, message=message, proved=proved)
+    return kind(200, code, message, proved=proved)
 
 
 async def unified_order(client: ClientV2, fields: Mapping[str, str]) -> dict[str, str]:
     """Order 统一下单; returns prepay_id, or code_url (NATIVE), or mweb_url (MWEB), proved.
 
-    After OutcomeUnknown send the same fields again: only nonce and sign are fresh.
+    `body` and `attach` are cut to what WeChat takes. After OutcomeUnknown send the same fields
+    again: only nonce and sign are fresh.
     """
-    return await client.call("/pay/unifiedorder", fields)
+    answer = await client.call("/pay/unifiedorder", shortened(fields, _LONGEST))
+    if "mweb_url" in answer:
+        answer["mweb_url"] = hosts.moved(answer["mweb_url"], client.host)
+    return answer
+
+
+def shortened(fields: Mapping[str, str], longest: Mapping[str, int]) -> dict[str, str]:
+    """Cut the fields that `longest` names to so many UTF-8 bytes."""
+    return {
+        name: cut(value, longest[name]) if name in longest else value
+        for name, value in fields.items()
+    }
 
 
 async def query(client: ClientV2, appid: str, out_trade_no: str) -> "TransactionV2":
     """Ask what became of our number 查询订单; Refused ORDERNOTEXIST when unknown."""
     asked = {"appid": appid, "mch_id": client.mch_id, "out_trade_no": out_trade_no}
-    found = TransactionV2.parse(await client.call("/pay/orderquery", asked))
+    answer = await client.call("/pay/orderquery", asked)
+    need(answer, "trade_state")  # result_code tells only that the query itself worked
+    found = TransactionV2.parse(answer)
     if found.out_trade_no != out_trade_no:
         raise MalformedAnswer("out_trade_no", f"{found.out_trade_no} is not what was asked")
     return found
@@ -129,8 +181,12 @@ class TransactionV2:
 
     @classmethod
     def parse(cls, said: dict[str, str]) -> "TransactionV2":
-        """Read proved fields of a query or notification; raise MalformedAnswer naming one."""
-        state = said.get("trade_state") or said.get("result_code", "")
+        """Read proved fields of a query or notification; raise MalformedAnswer naming one.
+
+        Without result_code SUCCESS nothing is paid, whatever trade_state says.
+        """
+        result = said.get("result_code") or "FAIL"
+        state = (said.get("trade_state") or result) if result == "SUCCESS" else result
         found = cls(
             appid=need(said, "appid"),
             mch_id=need(said, "mch_id"),

@@ -25,9 +25,13 @@ from .errors import (
     Truncated,
 )
 from .transport import send
-from .v2 import ClientV2, fen, moment, need
+from .v2 import LATER as CALL_LATER
+from .v2 import ClientV2, fen, moment, need, shortened
 
 MAX_BYTES = 256 * 1024**2  # unpacked
+DESC_BYTES = 80  # characters, perhaps: bytes are safe either way
+#: err_code values of a refund that mean "later, with the same number" 稍后用原单号重试
+LATER = (*CALL_LATER, "NOTENOUGH")
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,20 @@ class RefundV2:
 
 
 async def refund(client: ClientV2, fields: Mapping[str, str]) -> RefundV2:
-    """Ask for a refund; the same fields again are the same refund. Accepted is not refunded."""
-    return RefundV2.parse(await client.call("/secapi/pay/refund", fields, secure=True))
+    """Ask for a refund; the same fields again are the same refund. Accepted is not refunded.
+
+    `refund_desc` is cut to what WeChat takes. Raises what ClientV2.call raises; a code of LATER is
+    no refusal: keep the number and wait.
+    """
+    asked = shortened(fields, {"refund_desc": DESC_BYTES})
+    return RefundV2.parse(await client.call("/secapi/pay/refund", asked, secure=True))
 
 
 async def query(client: ClientV2, appid: str, out_refund_no: str) -> RefundV2:
     """Ask what became of our number 商户退款单号; Refused REFUNDNOTEXIST when unknown."""
     asked = {"appid": appid, "mch_id": client.mch_id, "out_refund_no": out_refund_no}
     said = await client.call("/pay/refundquery", asked)
-    for n in range(int(said.get("refund_count") or 0)):
+    for n in range(fen(said, "refund_count") or 0):
         if said.get(f"out_refund_no_{n}") == out_refund_no:
             return RefundV2.parse(said, f"_{n}")
     raise MalformedAnswer("out_refund_no", "the answer is about other refunds")

@@ -42,7 +42,7 @@ def check(fields: Mapping[str, str], key: str, sign_type: str) -> None:
     given = fields.get("sign", "")
     if not given:
         raise SignatureInvalid("missing_header", "there is no sign")
-    if fields.get("sign_type", sign_type) != sign_type:
+    if (fields.get("sign_type") or sign_type) != sign_type:
         raise SignatureInvalid("bad_signature", f"sign_type is not {sign_type}")
     if not hmac.compare_digest(given.encode(), sign(fields, key, sign_type).encode()):
         raise SignatureInvalid("bad_signature", "the sign does not fit")

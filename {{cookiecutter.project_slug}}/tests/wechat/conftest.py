@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from wechat import sign
-from wechat.client import Client, Exchange
+from wechat.client import HOST, Client, Exchange
 from wechat.keys import Merchant
 from wechat.trust import Trust
 
@@ -84,12 +84,14 @@ class World:
         *,
         trust: Trust | None = None,
         standby: str | None = None,
+        host: str = HOST,
     ) -> Client:
         """Return a Client whose network is `handler`."""
         return Client(
             httpx.AsyncClient(transport=httpx.MockTransport(handler)),  # type: ignore[arg-type]
             self.merchant,
             trust or self.trust(),
+            host=host,
             standby=standby,
             now=lambda: self.now,
             on_exchange=self.exchanges.append,

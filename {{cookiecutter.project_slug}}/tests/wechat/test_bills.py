@@ -216,6 +216,45 @@ async def test_the_standby_host_is_ours_too(world: Any, tmp_path: Path) -> None:
     assert await bills.download(client, there, tmp_path / "bill.csv") == len(BILL)
 
 
+async def test_a_client_of_another_host_fetches_wechats_addresses_there(
+    world: Any, tmp_path: Path
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return answered(BILL)
+
+    seen: list[httpx.Request] = []
+    client = world.client(answer, host="http://127.0.0.1:8001")
+    for host in ("https://api.mch.weixin.qq.com", "https://api2.mch.weixin.qq.com"):
+        there = ticket(download_url=URL.replace("https://api.mch.weixin.qq.com", host), gzip=False)
+        assert await bills.download(client, there, tmp_path / "bill.csv") == len(BILL)
+    assert {str(request.url) for request in seen} == {
+        "http://127.0.0.1:8001/v3/billdownload/file?token=a-b_c%2Bd"
+    }
+    signed = {exchange.signed_message.split("\n")[1] for exchange in world.exchanges}
+    assert signed == {"/v3/billdownload/file?token=a-b_c%2Bd"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.mch.weixin.qq.com@evil.example.com/x",
+        "https://api.mch.weixin.qq.com:8443/x",
+        "https://api.mch.weixin.qq.com.evil.example.com/x",
+        "http://api.mch.weixin.qq.com/x",
+        "https://evil.example.com/x",
+        "http://127.0.0.1:8002/x",
+    ],
+)
+async def test_a_client_of_another_host_signs_for_nobody_else(
+    world: Any, tmp_path: Path, url: str
+) -> None:
+    client = world.client(lambda request: answered(BILL), host="http://127.0.0.1:8001")
+    with pytest.raises(MalformedAnswer):
+        await bills.download(client, ticket(download_url=url), tmp_path / "bill.csv")
+    assert world.exchanges == []
+
+
 async def broken_off() -> Any:
     yield gzip.compress(BILL)[:100]
     raise httpx.ReadError("connection reset")

@@ -10,7 +10,9 @@ import pytest
 from wechat import sign
 from wechat.client import Client, to_json
 from wechat.errors import (
+    AnswerNotProved,
     ApiError,
+    NotExplained,
     NotSent,
     OutcomeUnknown,
     RateLimited,
@@ -113,13 +115,88 @@ async def test_an_error_answer_keeps_what_wechat_said(world: Any, status: int, k
     assert "08F-268435461" in str(error)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b"[" * 100_000, b'{"code":5}'])
-async def test_an_error_answer_without_json_is_still_its_status(world: Any, body: bytes) -> None:
-    error = await failing(
-        world.client(Network(httpx.Response(404, content=body))).post(PATH, b"{}"), Refused
+NOT_WECHATS = [
+    b"",
+    b"<html><h1>404 Not Found</h1>nginx</html>",
+    b"[]",
+    b'"x"',
+    b"[" * 100_000,
+    b'{"code":5}',
+    b'{"code":404,"message":"no route"}',
+    b'{"code":"not_found"}',
+    b'{"error":"forbidden"}',
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 407, 413, 451])
+@pytest.mark.parametrize("body", NOT_WECHATS)
+async def test_a_4xx_without_wechats_own_code_is_unknown_not_a_refusal(
+    world: Any, status: int, body: bytes
+) -> None:
+    network = Network(httpx.Response(status, content=body))
+    client = world.client(network, standby=f"https://{STANDBY}")
+    error = await failing(client.post(PATH, b"{}"), NotExplained)
+    assert (error.status, error.detail, error.proved) == (status, None, False)
+    assert network.hosts == [MAIN]
+
+
+async def test_a_signed_4xx_without_a_code_is_still_wechats_refusal(world: Any) -> None:
+    answer = httpx.Response(404, headers=world.signed(b""), content=b"")
+    error = await failing(world.client(Network(answer)).post(PATH, b"{}"), Refused)
+    assert (error.status, error.code, error.proved) == (404, "", True)
+
+
+async def test_a_proxys_429_is_later_all_the_same(world: Any) -> None:
+    await failing(
+        world.client(Network(httpx.Response(429, content=b"<html>"))).get(PATH), RateLimited
     )
-    assert error.status == 404
-    assert error.detail is None
+
+
+SAYS_NO = b'{"code":"PARAM_ERROR","message":"x","detail":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [*ERRORS, (202, TryAgain), (500, OutcomeUnknown), (302, OutcomeUnknown)]
+)
+async def test_an_error_says_whether_it_is_proved(world: Any, status: int, kind: Any) -> None:
+    signed = httpx.Response(status, headers=world.signed(SAYS_NO), content=SAYS_NO)
+    error = await failing(world.client(Network(signed)).post(PATH, b"{}"), kind)
+    assert (error.proved, error.code, error.detail) == (True, "PARAM_ERROR", [1])
+    unsigned = httpx.Response(status, content=SAYS_NO)
+    error = await failing(world.client(Network(unsigned)).post(PATH, b"{}"), kind)
+    assert (error.proved, error.code, error.detail) == (False, "PARAM_ERROR", [1])
+
+
+@pytest.mark.parametrize("status", [202, 400, 401, 404, 429, 500])
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"signature": "WECHATPAY/SIGNTEST/x"}, "signtest"),
+        ({"timestamp": None}, "missing_header"),
+        ({"age": 300}, "stale"),
+        ({"serial": "PUB_KEY_ID_9"}, "unknown_serial"),
+        ({"nonce": "other"}, "bad_signature"),
+    ],
+)
+async def test_an_error_whose_signature_does_not_hold_decides_nothing(
+    world: Any, status: int, changed: dict[str, Any], reason: str
+) -> None:
+    headers = world.signed(SAYS_NO, **changed)
+    network = Network(httpx.Response(status, headers=headers, content=SAYS_NO))
+    error = await failing(world.client(network).post(PATH, b"{}"), AnswerNotProved)
+    assert (error.status, error.signature_reason, error.proved) == (status, reason, False)
+    assert (error.code, error.message, error.request_id) == ("PARAM_ERROR", "x", "08F78BA-0")
+
+
+async def test_a_wrong_key_and_a_broken_network_are_told_apart(world: Any) -> None:
+    forged = world.answer({"prepay_id": "wx1"}, key=world.other_key)
+    wrong_key = await failing(world.client(Network(forged)).post(PATH, b"{}"), AnswerNotProved)
+    lost = await failing(
+        world.client(Network(httpx.ReadTimeout("x"))).post(PATH, b"{}"), OutcomeUnknown
+    )
+    assert (wrong_key.status, wrong_key.request_id) == (200, "08F78BA-0")
+    assert (lost.status, lost.request_id) == (None, None)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 301, 302, 307, 308])
@@ -137,6 +214,7 @@ async def test_5xx_and_3xx_are_unknown_and_not_repeated(
     call = client.get(PATH) if method == "get" else client.post(PATH, b"{}")
     error = await failing(call, OutcomeUnknown)
     assert (error.status, error.request_id) == (status, "r")
+    assert (error.code, error.message) == ("SYSTEM_ERROR", "系统错误")
     assert "SYSTEM_ERROR" in error.reason
     assert network.hosts == [MAIN]
 
@@ -159,9 +237,9 @@ async def test_a_2xx_that_is_not_proved_is_unknown_and_says_why(
     network = Network(world.answer({"a": 1} if status == 200 else b"", status, **changed))
     client = world.client(network, standby=f"https://{STANDBY}")
     call = client.get(PATH) if method == "get" else client.post(PATH, b"{}")
-    error = await failing(call, OutcomeUnknown)
+    error = await failing(call, AnswerNotProved)
     assert reason in error.reason
-    assert error.status == status
+    assert (error.status, error.signature_reason) == (status, reason)
     assert network.hosts == [MAIN]
 
 
@@ -228,7 +306,9 @@ async def test_the_standby_hosts_answer_counts_as_it_is(world: Any) -> None:
 
 async def test_every_exchange_is_reported_without_secrets(world: Any) -> None:
     network = Network(
-        world.answer({"a": 1}), httpx.Response(400, json={"code": "NO"}), httpx.ReadTimeout("x")
+        world.answer({"a": 1}),
+        httpx.Response(400, json={"code": "NO"}, headers={"Request-ID": "08F-268447914"}),
+        httpx.ReadTimeout("x"),
     )
     client = world.client(network)
     await client.post(PATH, b'{"openid":"o"}')
@@ -239,6 +319,7 @@ async def test_every_exchange_is_reported_without_secrets(world: Any) -> None:
     assert good.request_id == "08F78BA-0"
     assert good.seconds >= 0
     assert refused.status == 400
+    assert (good.wechat_number, refused.wechat_number) == (None, 268447914)
     assert "NO" in str(refused.error)
     assert (lost.status, lost.request_id) == (None, None)
     assert "ReadTimeout" in str(lost.error)

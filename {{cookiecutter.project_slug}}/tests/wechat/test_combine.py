@@ -69,14 +69,15 @@ def test_a_combined_order_always_has_attach_and_device_id() -> None:
     [
         (1, None, False),
         (2, None, True),
-        (10, None, True),
-        (11, None, False),
-        (1, "19", False),
+        (50, None, True),
+        (51, None, False),
+        (0, "19", False),
+        (1, "19", True),
         (50, "19", True),
         (51, "19", False),
     ],
 )
-def test_direct_orders_have_two_to_ten_parts_partners_up_to_fifty(
+def test_direct_orders_have_two_to_fifty_parts_partners_also_one(
     count: int, sub_mchid: str | None, right: bool
 ) -> None:
     parts = [SubOrder("19", f"S1000{n:03}", 1, "茶", "a", sub_mchid) for n in range(count)]
@@ -85,6 +86,11 @@ def test_direct_orders_have_two_to_ten_parts_partners_up_to_fifty(
     else:
         with pytest.raises(ValueError, match=r"^sub_orders: "):
             combine.combine_order("h5", **{**ORDER, "sub_orders": parts})
+
+
+def test_texts_of_a_part_are_cut_to_the_bytes_that_wechat_takes() -> None:
+    part = SubOrder("19", "S100001", 1, "茶" * 60, "店" * 43).body()
+    assert (part["description"], part["attach"]) == ("茶" * 42, "店" * 42)
 
 
 @pytest.mark.parametrize(

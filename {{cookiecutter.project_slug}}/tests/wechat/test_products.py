@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.wechat.test_transactions import MINE, ORDER, PAID
-from wechat import fields, transactions
+from wechat import combine, fields, transactions
 from wechat.errors import MalformedAnswer
 
 PARTNER = {"sp_appid": "wx8888888888888888", "sp_mchid": "1230000109", "sub_mchid": "1900000109"}
@@ -41,6 +41,17 @@ async def test_each_product_has_its_path_and_its_answer(
         await transactions.prepay(
             world.client(lambda request: world.answer({"other": "x"})), product, parties, b"{}"
         )
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:8001", "https://api.mch.weixin.qq.com"])
+async def test_an_h5_url_leads_to_the_host_that_was_asked(world: Any, host: str) -> None:
+    rest = "/cgi-bin/mmpayweb-bin/checkmweb?prepay_id=wx1&package=2150917749"
+    client = world.client(
+        lambda request: world.answer({"h5_url": f"https://wx.tenpay.com{rest}"}), host=host
+    )
+    leads_to = "https://wx.tenpay.com" if "weixin" in host else host
+    assert await transactions.prepay(client, "h5", MINE, b"{}") == leads_to + rest
+    assert await combine.prepay(client, "h5", b"{}") == leads_to + rest
 
 
 def test_h5_sends_where_the_buyer_is() -> None:

@@ -79,7 +79,7 @@ async def test_the_program_of_the_readme_takes_a_payment(world: Any, environment
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 64
+    assert len(README.splitlines()) <= 80
 
 
 def test_the_folder_works_under_another_name(

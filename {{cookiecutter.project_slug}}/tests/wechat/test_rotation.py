@@ -245,3 +245,36 @@ async def test_refresh_tells_what_is_wrong(world: Any) -> None:
     with pytest.raises(OutcomeUnknown, match="unknown_serial"):
         await client.refresh_certificates()
     assert client.trust.certificates == {}
+
+
+SAYS_NO = b'{"code":"PARAM_ERROR","message":"x"}'
+
+
+async def test_a_refusal_signed_by_a_new_certificate_is_believed_too(world: Any) -> None:
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v3/certificates":
+            return await station(request)
+        headers = world.signed(SAYS_NO, serial=NEW)
+        return httpx.Response(400, headers=headers, content=SAYS_NO)
+
+    station = Station(world, OLD, NEW)
+    client = world.client(
+        answer, trust=world.trust(world.certificate(int(OLD, 16)), public_key=False)
+    )
+    with pytest.raises(Refused) as caught:
+        await client.post("/v3/x", b"{}")
+    assert caught.value.proved
+    assert station.downloads == 1
+
+
+async def test_a_signed_refusal_of_the_download_itself_is_told_at_once(world: Any) -> None:
+    """Its certificate is what the download was to bring: verifying it would wait for itself."""
+    station = Station(world)
+    station.failure = httpx.Response(
+        403, headers=world.signed(SAYS_NO, serial=NEW), content=SAYS_NO
+    )
+    client = without_key(world, station)
+    async with asyncio.timeout(5):
+        with pytest.raises(NotSent, match="PARAM_ERROR"):
+            await client.post("/v3/x", b"{}")
+    assert station.downloads == 1

@@ -134,6 +134,15 @@ def test_a_wrong_signature_fails_and_names_its_reason(
     assert " " in str(caught.value)
 
 
+@pytest.mark.parametrize("nonce", ["", "n" * 33])
+def test_a_nonce_that_wechat_refuses_is_never_signed(world: Any, nonce: str) -> None:
+    for shape in (invoke.bridge, invoke.miniprogram, invoke.jssdk, invoke.app):
+        with pytest.raises(ValueError, match="nonce"):
+            shape(world.merchant, "wx1", "wx2014", timestamp=1, nonce=nonce)
+    with pytest.raises(ValueError, match="nonce"):
+        sign.authorization(world.merchant, "GET", "/", b"", timestamp=1, nonce=nonce)
+
+
 def test_nonces_are_32_characters_and_never_the_same() -> None:
     nonces = {sign.new_nonce() for _ in range(100)}
     assert len(nonces) == 100

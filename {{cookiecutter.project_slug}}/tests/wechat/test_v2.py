@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,20 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wechat import v2, v2_refunds, v2_sign, v2_xml
+from tests.wechat.test_captured import SAYS, read
+from wechat import meanings, v2, v2_refunds, v2_sign, v2_xml
 from wechat.errors import (
+    AnswerNotProved,
     BillNotReady,
     DecryptFailed,
     KeyMaterialError,
     MalformedAnswer,
     OutcomeUnknown,
+    RateLimited,
     Refused,
     SignatureInvalid,
     Truncated,
+    TryAgain,
 )
 from wechat.v2 import ClientV2
 
@@ -196,6 +201,7 @@ def test_a_notification_needs_the_orders_own_sign_type() -> None:
     for body in (
         signed(said, "MD5"),
         signed({**said, "sign_type": "MD5"}, "HMAC-SHA256"),
+        signed({**said, "sign_type": "MD5"}, "MD5"),  # a message does not choose its own
         signed(said, "HMAC-SHA256", "f" * 32),
         v2_xml.build(said),
     ):
@@ -203,6 +209,108 @@ def test_a_notification_needs_the_orders_own_sign_type() -> None:
             v2.read_payment(wechat, body)
     failed = v2.read_payment(wechat, signed({**said, "result_code": "FAIL"}, "HMAC-SHA256"))
     assert failed.trade_state == "FAIL"
+
+
+@pytest.mark.parametrize("result", ["FAIL", "", None, "OK", "success"])
+@pytest.mark.parametrize("state", ["SUCCESS", "REFUND", None])
+def test_without_result_code_success_nothing_is_paid(result: str | None, state: str | None) -> None:
+    changed = {**PAID, "result_code": result, "trade_state": state}
+    body = signed({name: value for name, value in changed.items() if value is not None})
+    assert v2.read_payment(client({}), body).trade_state not in ("SUCCESS", "REFUND")
+
+
+async def test_a_query_that_worked_is_no_payment_without_trade_state() -> None:
+    with pytest.raises(MalformedAnswer) as caught:
+        await v2.query(client({**PAID, "trade_state": ""}), "wx", PAID["out_trade_no"])
+    assert caught.value.field == "trade_state"
+
+
+FOLDER = Path(__file__).parent / "captured" / "v2"
+CAPTURED = sorted(FOLDER.glob("*.json"))
+KINDS: dict[str, tuple[type[Exception], ...]] = {
+    "later": (RateLimited, TryAgain, Refused),
+    "unknown": (OutcomeUnknown,),
+}
+
+
+def captured_fields(answer: dict[str, Any]) -> dict[str, str]:
+    fields = v2_xml.parse(answer["xml"].encode())
+    return {name: value for name, value in fields.items() if name != "sign"}
+
+
+@pytest.mark.parametrize("path", CAPTURED, ids=lambda path: path.stem)
+async def test_every_captured_answer_is_understood(path: Path) -> None:
+    answer = read(path)
+    fields, means = captured_fields(answer), answer["means"]
+    proved = fields["return_code"] == "SUCCESS"
+    with pytest.raises(KINDS.get(means, (Refused,))) as caught:
+        await client(fields if proved else v2_xml.build(fields)).call("/pay/x", {"a": "1"})
+    error: Any = caught.value
+    assert type(error) in KINDS.get(means, (Refused,))
+    assert error.code == fields.get("err_code", "FAIL")
+    assert error.message == (fields.get("err_code_des") or fields["return_msg"])
+    assert error.proved == proved
+    expected = {"unknown": {"later"}}.get(means, {means} & SAYS.keys())
+    assert {name for name, says in SAYS.items() if says(error)} == expected
+
+
+async def test_every_code_that_means_later_is_later_whoever_signed() -> None:
+    for code in v2_refunds.LATER:
+        fields = {"return_code": "SUCCESS", "result_code": "FAIL", "err_code": code}
+        for answer in (fields, v2_xml.build({**fields, "return_code": "FAIL"})):
+            with pytest.raises((Refused, TryAgain, OutcomeUnknown)) as caught:
+                await v2_refunds.refund(client(answer), {"out_refund_no": "R1"})
+            assert meanings.is_later(caught.value), code  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("SYSTEMERROR", OutcomeUnknown),
+        ("BIZERR_NEED_RETRY", OutcomeUnknown),
+        ("FREQUENCY_LIMITED", RateLimited),
+        ("INVALID_REQ_TOO_MUCH", RateLimited),
+        ("ORDER_NOT_READY", TryAgain),
+        ("NOTENOUGH", Refused),
+    ],
+)
+async def test_a_code_that_means_later_is_raised_as_what_v3_raises(
+    code: str, kind: type[Exception]
+) -> None:
+    answer = {"return_code": "SUCCESS", "result_code": "FAIL", "err_code": code}
+    with pytest.raises(kind) as caught:
+        await v2.unified_order(client(answer), {})
+    assert type(caught.value) is kind
+
+
+async def test_an_answer_of_another_key_is_told_apart_from_silence() -> None:
+    for answer in (v2_xml.build({**PAID, "sign": "0" * 32}), b"<html>"):
+        with pytest.raises(AnswerNotProved) as caught:
+            await v2.query(client(answer), "wx", PAID["out_trade_no"])
+        assert caught.value.status == 200
+
+
+async def test_texts_are_cut_to_the_bytes_that_wechat_takes() -> None:
+    wechat = client({**PAID, "prepay_id": "wx1"})
+    texts = {"body": "茶" * 60, "attach": "店" * 43, "detail": "茶" * 60}
+    await v2.unified_order(wechat, texts)
+    refunded = {**REFUND, "out_refund_no": "R1", "refund_id": "5", "refund_fee": "1"}
+    await v2_refunds.refund(client(refunded), {"refund_desc": "退" * 27})
+    [asked] = wechat.asked  # type: ignore[attr-defined]
+    assert (asked["body"], asked["attach"]) == ("茶" * 42, "店" * 42)
+    assert asked["detail"] == texts["detail"]
+
+
+async def test_a_mweb_url_leads_to_the_host_that_was_asked() -> None:
+    wechat = client({**PAID, "mweb_url": "https://wx.tenpay.com/cgi-bin/x?prepay_id=wx1"})
+    answer = await v2.unified_order(replace(wechat, host="http://127.0.0.1:8001"), {})
+    assert answer["mweb_url"] == "http://127.0.0.1:8001/cgi-bin/x?prepay_id=wx1"
+    answer = await v2.unified_order(wechat, {})
+    assert answer["mweb_url"].startswith("https://wx.tenpay.com/")
+
+
+def test_an_order_lives_at_least_five_minutes() -> None:
+    assert v2.MIN_EXPIRE_SECONDS == 300
 
 
 REFUND = {
