@@ -244,7 +244,8 @@ class Refunds:
             return Outcome("ASKED", "unsigned")
         refund = await Refund.get_or_none(channel=share.channel, out_refund_no=reason.out_refund_no)
         if refund is not None:
-            await self._ask_soon(Refund.filter(id=refund.id))
+            if await self.ask(refund, share, "an unsigned notification") == "no answer":
+                await self._ask_soon(Refund.filter(id=refund.id))
             return Outcome("ASKED", "unsigned")
         await self._know_payment(share)
         confirmed = await self._confirm(share, reason.out_refund_no, None)
