@@ -50,6 +50,7 @@ UNCHOSEN: dict[str, dict[str, list[str]]] = {
             "sandbox/protocols/_v2_xml.py",
             "tests/wechat/test_v2.py",
             "tests/wechat/v2_vectors.json",
+            "tests/wechat/captured/v2",
             "tests/shop/test_wechat_v2.py",
             "tests/sandbox/test_v2.py",
             "docs/wechat_v2.md",

@@ -168,7 +168,7 @@ def refund_mismatch(refund: Refund, share: Share, trade: RefundTrade) -> str:
     for name, theirs in trade.parties.items():  # an answer names none, a notification the mchid
         if share.parties.get(name) != theirs:
             return name
-    if (trade.refund_fen, trade.total_fen) != (refund.refund_fen, share.total_fen):
+    if trade.refund_fen != refund.refund_fen or trade.total_fen not in (None, share.total_fen):
         return "amount"
     return "" if refund.refund_id in (None, trade.refund_id) else "refund_id"
 

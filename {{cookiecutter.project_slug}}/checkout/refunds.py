@@ -59,6 +59,7 @@ class Refunds:
     ) -> Given:
         """Write a refund down; a share's first one is sent at once, others wait for their turn.
 
+        While WeChat asks its merchant to wait, the first one waits, too.
         The same key and words give the same refund. Raises NotFound, BadRequest, PartRequired,
         RefundExceeds, RefundLimit, IdempotencyKeyReused.
         """
@@ -93,7 +94,8 @@ class Refunds:
         asked_hash: str,
     ) -> Given:
         """Commit number, request and reservation before anything is sent."""
-        now, is_first = self._clock.now(), share.refund_sent_at is None
+        now = self._clock.now()
+        at_once = share.refunds_made == 0 and not self._backing_off(share)
         refund = Refund(
             order_id=order.id,
             share_id=share.id,
@@ -107,15 +109,15 @@ class Refunds:
             request="",
             idempotency_key=key,
             request_hash=asked_hash,
-            sent_at=now if is_first else None,
+            sent_at=now if at_once else None,
             created_at=now,
-            due_at=now + (LEASE if is_first else timedelta(0)),
+            due_at=now + (LEASE if at_once else timedelta(0)),
         )
         refund.request = self._channels[share.channel].prepare_refund(refund, share, payment)
         try:
             async with transaction():
                 await self._ledger.reserve(
-                    refund, share, surplus=payment.surplus, takes_turn=is_first
+                    refund, share, surplus=payment.surplus, takes_turn=at_once
                 )
         except IntegrityError as error:
             raise Overtaken("a twin was faster") from error

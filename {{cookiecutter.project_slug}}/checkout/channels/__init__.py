@@ -88,8 +88,8 @@ class Trade:
 class RefundTrade:
     """What they say of a refund, proved by a signature; a word we do not know is PROCESSING.
 
-    `parties` are those that the answer names: it may name none. `transaction_id` is "" where the
-    answer has none. Amounts in fen.
+    `parties` are those that the answer names: it may name none. `transaction_id` is "", `total_fen`
+    None where the answer does not say. Amounts in fen.
     """
 
     out_refund_no: str
@@ -99,7 +99,7 @@ class RefundTrade:
     state: RefundState
     word: str
     refund_fen: int
-    total_fen: int
+    total_fen: int | None
     parties: Mapping[str, str]
     accepted_at: datetime | None = None
     refunded_at: datetime | None = None

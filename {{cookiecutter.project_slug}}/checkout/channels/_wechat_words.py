@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from checkout import channels as ch
-from wechat import bill_rows, errors
+from wechat import bill_rows, errors, meanings
 
 STATES: Mapping[str, ch.TradeState] = {
     "SUCCESS": "PAID",
@@ -15,11 +15,6 @@ STATES: Mapping[str, ch.TradeState] = {
     "CLOSED": "CLOSED",
     "REVOKED": "CLOSED",
 }
-UNKNOWN_NUMBER = ("ORDER_NOT_EXIST", "RESOURCE_NOT_EXISTS", "REFUND_NOT_EXIST")
-#: the same number came with other parameters; pages and practice differ about the code
-OTHER_PARAMETERS = "268498688"
-#: an order that WeChat is still working on can be refunded a little later
-IN_WORK = "订单处理中"
 
 
 @contextmanager
@@ -27,47 +22,49 @@ def translated() -> Iterator[None]:
     """Turn WeChat's errors into the channel protocol's."""
     try:
         yield
-    except errors.Refused as error:
-        raise _refused(error) from error
-    except errors.TryAgain as error:
-        kind = ch.Later if error.is_code("USER_PAYING") else ch.Unknown
-        request_id = error.request_id or ""
-        raise kind(str(error), code=error.code, request_id=request_id) from error
-    except errors.OutcomeUnknown as error:
-        unproved = isinstance(error.__cause__, errors.SignatureInvalid)
-        kind = ch.Unproved if unproved else ch.Unknown
-        raise kind(str(error), request_id=error.request_id or "") from error
-    except (errors.NotSent, errors.MalformedAnswer) as error:
-        raise ch.Unknown(str(error)) from error
+    except errors.WeChatError as error:
+        raise _in_our_words(error) from error
 
 
-def _refused(error: errors.Refused) -> ch.ChannelError:
-    words: dict[str, Any] = {"code": error.code, "request_id": error.request_id or ""}
-    if isinstance(error, errors.RateLimited):
-        return ch.Later(error.message, **words)
-    if not error.code:  # not WeChat's own words: a proxy's page, perhaps
+def _in_our_words(error: errors.WeChatError) -> ch.ChannelError:
+    if not isinstance(error, errors.ApiError | errors.OutcomeUnknown):
+        return ch.Unknown(str(error))  # nothing was sent, or what came has another form
+    words = {"code": error.code, "request_id": error.request_id or ""}
+    if isinstance(error, errors.AnswerNotProved):
+        return ch.Unproved(str(error), **words)
+    if meanings.is_openid_mismatch(error):  # one of its forms is a 500; it never gets better
+        return ch.Refused(error.message, **words)
+    if isinstance(error, errors.OutcomeUnknown):
         return ch.Unknown(str(error), **words)
-    if error.is_code(*UNKNOWN_NUMBER):
+    if isinstance(error, errors.TryAgain) and error.status == 202 and not error.code:
+        return ch.Unknown(str(error), **words)
+    if isinstance(error, errors.RateLimited | errors.TryAgain):
+        return ch.Later(str(error), code=error.code, request_id=error.request_id or "")
+    return _refused(error, words)
+
+
+def _refused(error: errors.ApiError, words: Mapping[str, str]) -> ch.Refused:
+    if meanings.is_unknown_number(error):
         return ch.NoSuchTrade(error.message, **words)
-    if error.is_code("ORDER_PAID"):
+    if meanings.is_paid(error):
         return ch.AlreadyPaid(error.message, **words)
-    if error.is_code("ORDER_CLOSED", "OUT_TRADE_NO_USED"):
-        return ch.NumberTaken(error.message, **words)
-    if (error.request_id or "").endswith(f"-{OTHER_PARAMETERS}"):
+    if meanings.is_closed(error) or meanings.is_same_number_other_parameters(error):
         return ch.NumberTaken(error.message, **words)
     return ch.Refused(error.message, **words)
 
 
 @contextmanager
-def postponed(later: Collection[str], merchant: Collection[str]) -> Iterator[None]:
-    """Turn refusals of a refund that mean "later" into Later; `merchant` ones need the merchant."""
+def postponed(until_mended: Collection[str]) -> Iterator[None]:
+    """Turn what means "later" into Later; `until_mended` are codes that need the merchant."""
     try:
-        yield
+        with translated():
+            yield
     except ch.Refused as error:
         words: dict[str, Any] = {"code": error.code, "request_id": error.request_id}
-        if error.code in merchant:
+        if error.code in until_mended:
             raise ch.Later(str(error), seconds=300, alarm=True, **words) from error
-        if error.code in later or IN_WORK in str(error):
+        theirs = error.__cause__
+        if isinstance(theirs, errors.WeChatError) and meanings.is_later(theirs):
             raise ch.Later(str(error), **words) from error
         raise
 

@@ -16,10 +16,10 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from checkout import channels as ch
+from checkout import log
 from checkout.clock import Clock
 from checkout.config import Config, Env
 from checkout.models import Payment, Refund, Share
-from checkout.orders import cut
 from checkout.scenes import SCENES as WECHAT_SCENES
 from checkout.scenes import Scene
 from huifu import errors, payments, sign, statements
@@ -38,14 +38,12 @@ TRADE_TYPES = {
 }
 STATES: Mapping[str, ch.TradeState] = {"S": "PAID", "F": "CLOSED"}
 REFUND_STATES: Mapping[str, ch.RefundState] = {"S": "SUCCESS", "F": "CLOSED"}
-UNKNOWN_NUMBER = ("20000004", "23000001")
+#: the number is in a final state: query it
 FINAL = ("23000000", "10000016")
-CANNOT_CLOSE = "23000004"
-#: a refund that is answered so keeps its number and waits
-LATER = ("90000000", "23000003", "10000001", "30000000")
+#: a refund that is answered so waits until the merchant has money
+NO_FUNDS = ("90000000", "23000003")
 #: a UnionPay code cannot be closed: it ends soon by itself
 UNIONPAY_LASTS = timedelta(minutes=5)
-MAX_GOODS_DESC, MAX_REMARK = 128, 84  # UTF-8 bytes
 ALIPAY_SCANNER = "alipays://platformapi/startapp?saId=10000007&qrcode="
 SETTINGS = (
     "SHOP_HUIFU_SYS_ID",
@@ -104,7 +102,7 @@ class Huifu:
             "req_date": _day(draft.created_at),
             "req_seq_id": share.out_trade_no,
             "huifu_id": self._client.huifu_id,
-            "goods_desc": cut(share.description, MAX_GOODS_DESC),
+            "goods_desc": share.description,
             "trade_type": trade_type,
             "trans_amt": payments.yuan(share.total_fen),
             "time_expire": f"{expires_at.astimezone(BEIJING):%Y%m%d%H%M%S}",
@@ -185,14 +183,14 @@ class Huifu:
                 "ord_amt": payments.yuan(refund.refund_fen),
                 "org_req_date": _day(payment.created_at),
                 "org_req_seq_id": share.out_trade_no,
-                "remark": cut(refund.reason, MAX_REMARK),
+                "remark": refund.reason,
                 "notify_url": self._url + REFUND_PATH,
             }
         )
 
     async def refund(self, refund: Refund, share: Share) -> ch.RefundTrade:
         """Send the stored data; the same number again is the same refund."""
-        with _postponed(), _translated():
+        with _translated():
             answer = await payments.refund(self._client, json.loads(refund.request))
         return _refund_trade(answer, share)
 
@@ -239,10 +237,7 @@ class Huifu:
             raise ch.NotProved(str(error), code=error.reason) from error
         except errors.Malformed as error:
             raise ch.NotProved(str(error), code="undecodable") from error
-        trade = notified.trade
-        number = trade.hf_seq_id or trade.req_seq_id
-        key = f"{number}-{notified.notify_type}-{trade.trans_stat}"
-        return ch.Proved(key, _heard(notified))
+        return ch.Proved(notified.key, _heard(notified))
 
     def read(self, body: bytes) -> ch.Trade | ch.RefundTrade | None:
         """Read a stored, proved notification again."""
@@ -268,7 +263,7 @@ class Huifu:
         try:
             await payments.query(self._client, _day(self._clock.now()), "doctor0000000000")
         except errors.Refused as error:
-            if error.code not in UNKNOWN_NUMBER:
+            if error.code not in errors.UNKNOWN_NUMBER:
                 advice = f"{error}: compare SHOP_HUIFU_ID, SHOP_HUIFU_SYS_ID and the keys"
         except errors.HuifuError as error:
             advice = str(error)
@@ -281,6 +276,8 @@ class Huifu:
 
 def _trade(answer: Trade) -> ch.Trade:
     """Translate their trade; their hf_seq_id is our transaction_id."""
+    if answer.trans_stat == "F" and answer.bank_message:
+        log.warning("not paid", number=answer.req_seq_id, bank_message=answer.bank_message)
     parties = {"huifu_id": answer.huifu_id}
     share = ch.TradeShare(
         out_trade_no=answer.req_seq_id,
@@ -303,19 +300,25 @@ def _heard(notified: payments.Notified) -> ch.Trade | ch.RefundTrade:
     """Translate a notification; a refund's names the payment in its org_ fields, if it does."""
     if not notified.is_refund:
         return _trade(notified.trade)
-    trade, raw = notified.trade, notified.trade.raw
+    trade, original = notified.trade, notified.original
     return ch.RefundTrade(
         out_refund_no=trade.req_seq_id,
         refund_id=trade.hf_seq_id,
-        out_trade_no=str(raw.get("org_req_seq_id", "")),
-        transaction_id=str(raw.get("org_hf_seq_id") or raw.get("org_nkp_seq_id") or ""),
+        out_trade_no=original.req_seq_id if original else "",
+        transaction_id=original.hf_seq_id if original else "",
         state=REFUND_STATES.get(trade.trans_stat, "PROCESSING"),
         word=trade.trans_stat,
         refund_fen=trade.fen or 0,
-        total_fen=payments.fen(str(raw.get("org_ord_amt") or "0")),
+        total_fen=_original_fen(trade),
         parties={"huifu_id": trade.huifu_id},
         refunded_at=trade.end_time,
     )
+
+
+def _original_fen(trade: Trade) -> int | None:
+    """Return what the whole payment cost, where a refund's notification says it."""
+    text = trade.raw.get("org_ord_amt")
+    return payments.fen(str(text)) if text else None
 
 
 def _refund_trade(answer: Trade, share: Share) -> ch.RefundTrade:
@@ -350,34 +353,27 @@ def _translated() -> Iterator[None]:
         yield
     except errors.Refused as error:
         raise _refused(error) from error
+    except errors.AnswerNotProved as error:
+        raise ch.Unproved(str(error), code=error.code) from error
+    except errors.OutcomeUnknown as error:
+        raise ch.Unknown(str(error), code=error.code) from error
     except errors.HuifuError as error:
-        unproved = isinstance(error.__cause__, errors.SignatureInvalid)
-        raise (ch.Unproved if unproved else ch.Unknown)(str(error)) from error
+        raise ch.Unknown(str(error)) from error
 
 
 def _refused(error: errors.Refused) -> ch.ChannelError:
-    if error.code in UNKNOWN_NUMBER:
-        return ch.NoSuchTrade(str(error), code=error.code)
-    if error.code in FINAL:
-        return ch.AlreadyPaid(str(error), code=error.code)
-    if error.code == "20000000":
-        return ch.AnswerLost(str(error), code=error.code)
-    if error.code == CANNOT_CLOSE:
-        return ch.CannotClose(str(error), code=error.code)
-    return ch.Refused(str(error), code=error.code)
-
-
-@contextmanager
-def _postponed() -> Iterator[None]:
-    """Turn refusals of a refund that mean "later" into Later."""
-    try:
-        yield
-    except ch.Refused as error:
-        if error.code not in LATER:
-            raise
-        no_funds = error.code in ("90000000", "23000003")
-        seconds = 300 if no_funds else 60
-        raise ch.Later(str(error), code=error.code, seconds=seconds, alarm=no_funds) from error
+    code = error.code
+    if isinstance(error, errors.Later):
+        no_funds = code in NO_FUNDS
+        return ch.Later(str(error), code=code, seconds=300 if no_funds else 60, alarm=no_funds)
+    if isinstance(error, errors.CannotClose):
+        return ch.CannotClose(str(error), code=code)
+    if code in errors.UNKNOWN_NUMBER:
+        return ch.NoSuchTrade(str(error), code=code)
+    if code in errors.NUMBER_USED:
+        return ch.AnswerLost(str(error), code=code)
+    kind = ch.AlreadyPaid if code in FINAL else ch.Refused
+    return kind(str(error), code=code)
 
 
 def _day(moment: datetime) -> str:

@@ -40,9 +40,8 @@ COMBINE_PATH = "/notify/wechat/combine"
 REFUND_PATH = "/notify/wechat/refund"
 NOTIFICATIONS = {PAYMENT_PATH: "payment", COMBINE_PATH: "combine", REFUND_PATH: "refund"}
 REFUND_STATES = ("PROCESSING", "SUCCESS", "CLOSED", "ABNORMAL")
-#: a refund that is answered so keeps its number and waits
-LATER = ("FREQUENCY_LIMITED", "SYSTEM_ERROR", "BIZERR_NEED_RETRY", "ORDER_NOT_READY")
-#: and so, until the merchant has mended it
+#: a refund that is answered so waits until the merchant has mended it; see wechat/meanings.py for
+#: everything else that means "later"
 UNTIL_MENDED = ("NOT_ENOUGH", "NO_AUTH", "SIGN_ERROR", "MCH_NOT_EXISTS", "RULE_LIMIT")
 #: the app that shows the cashier, by the name that its appid has in the order
 CASHIERS = ("sub_appid", "combine_appid", "sp_appid", "appid")
@@ -216,7 +215,7 @@ class WeChat:
 
     async def refund(self, refund: Refund, share: Share) -> ch.RefundTrade:
         """Send the stored body, byte for byte."""
-        with postponed(LATER, UNTIL_MENDED), translated():
+        with postponed(UNTIL_MENDED):
             return _refund_trade(await refunds.create(self._of(share), refund.request.encode()))
 
     async def query_refund(

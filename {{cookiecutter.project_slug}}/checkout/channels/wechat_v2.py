@@ -43,15 +43,7 @@ REFUND_STATES: Mapping[str, ch.RefundState] = {
     "REFUNDCLOSE": "CLOSED",
     "CHANGE": "ABNORMAL",
 }
-#: v2 knows no HTTP 429: these say "later, with the same number"
-LATER = (
-    "FREQUENCY_LIMITED",
-    "ORDER_NOT_READY",
-    "INVALID_REQ_TOO_MUCH",
-    "BIZERR_NEED_RETRY",
-    "SYSTEMERROR",
-)
-#: and these, until the merchant has mended it
+#: a refund that is answered so waits until the merchant has mended it
 UNTIL_MENDED = ("NOTENOUGH", "NOAUTH", "SIGNERROR", "MCHID_NOT_EXIST", "CERT_ERROR")
 
 
@@ -69,7 +61,7 @@ class WeChatV2:
     """Translate between our Payment and APIv2's fields; stored requests lack nonce and sign."""
 
     name, books, rank = "wechat_v2", "wechat", 5
-    close_after, least_seconds = 300, 300
+    close_after, least_seconds = 300, v2.MIN_EXPIRE_SECONDS
     widget_scenes: Sequence[str] = ()
     notifications: Mapping[str, str] = {PATH: "payment", REFUND_PATH: "refund"}
 
@@ -124,7 +116,7 @@ class WeChatV2:
     async def prepay(self, payment: Payment) -> dict[str, str]:
         """Send the stored fields, with a fresh nonce and sign."""
         name = ANSWERS[payment.product]
-        with postponed(LATER, ()), translated():
+        with postponed(()):
             answer = await v2.unified_order(self.client, json.loads(payment.request))
             return {name: v2.need(answer, name)}
 
@@ -146,7 +138,7 @@ class WeChatV2:
 
     async def close(self, payment: Payment, shares: Sequence[Share]) -> None:
         """Close by our own number 关闭订单; returning means a proved SUCCESS."""
-        with postponed(LATER, ()), translated():
+        with postponed(()):
             await v2.close(self.client, payment.parties["appid"], payment.number)
 
     def prepare_refund(self, refund: Refund, share: Share, payment: Payment) -> str:
@@ -166,7 +158,7 @@ class WeChatV2:
 
     async def refund(self, refund: Refund, share: Share) -> ch.RefundTrade:
         """Send the stored fields, with a fresh nonce and sign."""
-        with postponed(LATER, UNTIL_MENDED), translated():
+        with postponed(UNTIL_MENDED):
             return refund_trade(await v2_refunds.refund(self.client, json.loads(refund.request)))
 
     async def query_refund(
