@@ -1,15 +1,16 @@
 """One exchange from the first byte to the log: gate, fault, call, signature, and the cut wire."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from sanic import HTTPResponse, Request
 
 from . import login
 from .gate import authenticate, is_order
+from .schema import check_query
 from .sealing import answer_signer, signature_headers
-from .wire import Answer, Call, RefusalError, json_answer
+from .wire import TOO_FREQUENT, Answer, Call, RefusalError, json_answer
 from .world import World
 
 HANG_SECONDS = 60
@@ -29,15 +30,16 @@ async def v3(
     world: World,
     name: str,
     handler: Callable[[World, Call], Answer],
+    query: Collection[str],
     request: Request,
     **path: str,
 ) -> HTTPResponse:
-    """Answer a signed call; `name` is the call of the fault menu."""
+    """Answer a signed call: `name` in the fault menu, `query` lists its query parameters."""
     call, fault = read_call(request, path), None
     try:
         authenticate(world.keys, call)
         fault = world.faults.for_call(name)
-        answer = _instead(name, fault) or handler(world, call)
+        answer = _instead(name, fault) or _answer(world, handler, query, call)
         answer.verdict += f": {PASSED}" if answer.verdict == "passed" else ""
     except RefusalError as refusal:
         answer = refusal.answer()
@@ -84,13 +86,22 @@ def write_log(world: World, call: Call, answer: Answer) -> None:
     )
 
 
+def _answer(
+    world: World, handler: Callable[[World, Call], Answer], query: Collection[str], call: Call
+) -> Answer:
+    check_query(call.query, query)
+    return handler(world, call)
+
+
 def _instead(name: str, fault: str | None) -> Answer | None:
     """Answer instead of the call: in all of these nothing happens."""
     match fault:
         case "500":
             raise RefusalError(500, "SYSTEM_ERROR", "系统异常，请稍后重试")
         case "429":
-            raise RefusalError(429, "FREQUENCY_LIMITED", "频率过高，请稍后重试", number=268447840)
+            raise RefusalError(
+                429, "FREQUENCY_LIMITED", "频率过高，请稍后重试", number=TOO_FREQUENT
+            )
         case "refuse":
             raise RefusalError(*REFUSALS[name])
         case "202" if name == "close":
@@ -103,10 +114,13 @@ def _instead(name: str, fault: str | None) -> Answer | None:
 
 
 def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
-    """Sign every 2xx, the empty 204 too; a 401 about an order has no Request-ID either."""
+    """Sign every answer to a merchant who has proved to be one, refusals too.
+
+    A 401 is never signed, and one about an order has no Request-ID either.
+    """
     if answer.status == 401 and is_order(call):
         del answer.headers["Request-ID"]
-    if answer.signed and answer.status in (200, 202, 204):
+    if answer.signed and answer.status and call.mchid:
         signing = world.faults.menu["signing"]
         signer = answer_signer(world.keys, signing, call.headers.get("wechatpay-serial"))
         answer.headers |= signature_headers(signer, answer.body, fault or "good")[0]

@@ -14,7 +14,7 @@ from . import fields
 from .checks import check_notify_url
 from .clock import BEIJING, rfc3339
 from .schema import read_body
-from .wire import Answer, Call, RefusalError, json_answer
+from .wire import MISSING_SUB_MCHID, TOO_FREQUENT, Answer, Call, RefusalError, json_answer
 from .world import Order, Refund, Transaction, World
 
 MOST = 50
@@ -51,7 +51,7 @@ def give_back(
 
 def query(world: World, call: Call) -> Answer:
     """Answer GET /v3/refund/domestic/refunds/{out_refund_no} (查询单笔退款): 200 or 404."""
-    fields.OUT_REFUND_NO.check("/url/out_refund_no", call.path["out_refund_no"])
+    fields.OUT_REFUND_NO.check("/uri_template/out_refund_no", call.path["out_refund_no"])
     sub_mchid = call.query.get("sub_mchid")
     _check_sub_mchid(world, call.mchid, sub_mchid, "query")
     known = world.refunds.get((call.mchid, call.path["out_refund_no"]))
@@ -148,7 +148,8 @@ def _check_sub_mchid(world: World, mchid: str, sub_mchid: str | None, where: str
     is_provider = merchant is not None and bool(merchant.subs)
     rule = fields.REFUND.fields["sub_mchid"]
     if is_provider and sub_mchid is None:
-        raise rule.refuse(f"/{where}/sub_mchid", None, "此字段为必填项")
+        issue = "服务商模式必须传入sub_mchid"
+        raise rule.refuse(f"/{where}/sub_mchid", None, issue, MISSING_SUB_MCHID)
     if not is_provider and sub_mchid is not None:
         raise rule.refuse(f"/{where}/sub_mchid", sub_mchid, "不是服务商，不能传此参数")
 
@@ -159,13 +160,18 @@ def _paid(world: World, mchid: str, body: dict[str, Any]) -> tuple[Order, Transa
         if (order.mchid, order.parties.get("sub_mchid")) != (mchid, body.get("sub_mchid")):
             continue
         if order.out_trade_no == body.get("out_trade_no") and not order.transactions:
-            raise _invalid("订单未支付，不能退款")
+            raise _no_order()
         for paid in order.transactions:
             if body.get("transaction_id") == paid.transaction_id or (
                 body.get("out_trade_no") == order.out_trade_no
             ):
                 return order, paid
-    raise RefusalError(404, "RESOURCE_NOT_EXISTS", "订单不存在")
+    raise _no_order()
+
+
+def _no_order() -> RefusalError:
+    """Refuse what was never ordered and what was never paid alike."""
+    return RefusalError(404, "RESOURCE_NOT_EXISTS", "原订单不存在")
 
 
 def _check_limits(world: World, order: Order, paid: Transaction, body: dict[str, Any]) -> None:
@@ -178,7 +184,8 @@ def _check_limits(world: World, order: Order, paid: Transaction, body: dict[str,
     if len(before) >= MOST:
         raise _invalid("同一笔订单最多支持50次部分退款")
     if before and now - before[-1].accepted_at < SPACING:
-        raise RefusalError(429, "FREQUENCY_LIMITED", "同一笔订单两次退款至少间隔1分钟")
+        message = "同一笔订单两次退款至少间隔1分钟"
+        raise RefusalError(429, "FREQUENCY_LIMITED", message, number=TOO_FREQUENT)
 
 
 def _check_left(world: World, order: Order, paid: Transaction, fen: int) -> None:

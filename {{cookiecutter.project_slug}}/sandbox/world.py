@@ -179,6 +179,8 @@ class World:
         self.outbox = Outbox(keys, self.clock, self.faults, self.log)
         self.orders: dict[tuple[str, str], Order] = {}
         self.combined: dict[tuple[str, str], Purchase] = {}
+        self.burnt: set[tuple[str, str]] = set()
+        self.openers: dict[str, str] = {}
         self.prepays: dict[str, tuple[Purchase, float]] = {}
         self.packages: dict[str, str] = {}
         self.credentials: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from typing import Any
 
 from sanic import Sanic
 
+from ..addresses import h5_page
 from ..bill_lines import trade_bill
 from ..checks import check_openid, is_notify_url
 from ..clock import BEIJING
@@ -68,8 +69,7 @@ def unified_order(world: World, asked: Fields, host: str) -> Fields:
         said["code_url"] = purchase.code_url
     if product == "h5":
         package = world.packages[prepay_id] = f"{secrets.randbelow(10**10):010}"
-        page = f"http://{host}/cgi-bin/mmpayweb-bin/checkmweb"
-        said["mweb_url"] = f"{page}?prepay_id={prepay_id}&package={package}"
+        said["mweb_url"] = f"{h5_page(host)}?prepay_id={prepay_id}&package={package}"
     return said
 
 

@@ -97,10 +97,17 @@ class Merchant:
         return base64.b64encode(signed).decode()
 
     def authorization(
-        self, method: str, target: str, body: bytes = b"", *, age: int = 0, **changes: str
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        age: int = 0,
+        nonce: str = "",
+        **changes: str,
     ) -> str:
         """Build the header; `changes` replaces pairs and the scheme after signing."""
-        timestamp, nonce = str(int(time.time()) - age), secrets.token_hex(16)
+        timestamp, nonce = str(int(time.time()) - age), nonce or secrets.token_hex(16)
         signed = f"{method}\n{target}\n{timestamp}\n{nonce}\n".encode() + body + b"\n"
         pairs = {
             "mchid": self.mchid,

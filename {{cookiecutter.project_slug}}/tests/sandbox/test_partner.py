@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.sandbox.kit import ORDERS
+
 BASE = "/v3/pay/partner/transactions"
 
 
@@ -97,11 +99,13 @@ async def test_a_number_is_the_providers_over_all_sub_merchants(sp):
     await sp.post(f"{BASE}/jsapi", body)
     other = order(sp, 1, out_trade_no=body["out_trade_no"])
     answer = await sp.call("POST", f"{BASE}/jsapi", other)
-    assert answer.json()["code"] == "OUT_TRADE_NO_USED"
-    assert (await query(sp, body["out_trade_no"], 1)).json()["code"] == "ORDER_NOT_EXIST"
+    assert answer.headers["Request-ID"].endswith("-268498688")
+    asked = await query(sp, body["out_trade_no"], 1)
+    assert (asked.status_code, asked.json()["code"]) == (400, "INVALID_REQUEST")
+    assert asked.headers["Request-ID"].endswith("-268447845")
     close = {"sp_mchid": sp.mchid, "sub_mchid": subs(sp)[1]}
     path = f"{BASE}/out-trade-no/{body['out_trade_no']}/close"
-    assert (await sp.call("POST", path, close)).status_code == 404
+    assert (await sp.call("POST", path, close)).status_code == 400
     close["sub_mchid"] = subs(sp)[0]
     assert (await sp.call("POST", path, close)).status_code == 204
 
@@ -111,6 +115,18 @@ async def test_a_direct_merchant_is_no_provider(merchant, sp):
     assert (await merchant.call("POST", f"{BASE}/jsapi", body)).json()["code"] == "NO_AUTH"
     query = f"{BASE}/out-trade-no/{body['out_trade_no']}?sp_mchid={merchant.mchid}"
     assert (await merchant.call("GET", query)).json()["detail"]["field"] == "/query/sub_mchid"
+
+
+@pytest.mark.parametrize("call", ["prepay", "query", "close"])
+async def test_a_provider_on_the_direct_path_is_told_to_name_its_sub_merchant(sp, call):
+    number = f"{ORDERS}/out-trade-no/S1234567"
+    answer = await {
+        "prepay": lambda: sp.call("POST", f"{ORDERS}/native", sp.order(payer=None)),
+        "query": lambda: sp.call("GET", f"{number}?mchid={sp.mchid}"),
+        "close": lambda: sp.call("POST", f"{number}/close", {"mchid": sp.mchid}),
+    }[call]()
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
+    assert answer.headers["Request-ID"].endswith("-268443704")
 
 
 async def test_refunds_and_bills_name_the_sub_merchant(sp):
@@ -125,6 +141,7 @@ async def test_refunds_and_bills_name_the_sub_merchant(sp):
     path = "/v3/refund/domestic/refunds"
     missing = await sp.call("POST", path, refund)
     assert missing.json()["detail"]["field"] == "/body/sub_mchid"
+    assert missing.headers["Request-ID"].endswith("-268443704")
     other = await sp.call("POST", path, {**refund, "sub_mchid": subs(sp)[1]})
     assert other.json()["code"] == "RESOURCE_NOT_EXISTS"
     mine = await sp.call("POST", path, {**refund, "sub_mchid": subs(sp)[0]})
