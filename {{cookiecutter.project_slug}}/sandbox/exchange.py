@@ -10,7 +10,15 @@ from . import login
 from .gate import authenticate, is_order
 from .schema import check_query
 from .sealing import answer_signer, signature_headers
-from .wire import TOO_FREQUENT, Answer, Call, RefusalError, json_answer
+from .wire import (
+    OTHER_PARAMETERS,
+    TOO_FREQUENT,
+    UNPUBLISHED,
+    Answer,
+    Call,
+    RefusalError,
+    json_answer,
+)
 from .world import World
 
 HANG_SECONDS = 60
@@ -23,6 +31,13 @@ REFUSALS = {
     "refund_query": (403, "NO_AUTH", "商户无权限"),
     "bill": (400, "INVALID_REQUEST", "请求参数符合参数格式，但不符合业务规则"),
     "certificates": (403, "NO_AUTH", "商户无权限"),
+}
+#: refusals of an order that have several forms, or another on the pages than on the wire
+OF_PREPAY = {
+    "openid_mismatch": (500, "OPENID_MISMATCH", "openid和appid不匹配"),
+    "openid_not_matching": (400, "INVALID_REQUEST", "appid与openid不匹配"),
+    "openid_invalid": (400, "PARAM_ERROR", "无效的openid"),
+    "number_used": (403, "OUT_TRADE_NO_USED", "商户订单号重复"),
 }
 
 
@@ -102,8 +117,8 @@ def _instead(name: str, fault: str | None) -> Answer | None:
             raise RefusalError(
                 429, "FREQUENCY_LIMITED", "频率过高，请稍后重试", number=TOO_FREQUENT
             )
-        case "refuse":
-            raise RefusalError(*REFUSALS[name])
+        case str() if fault == "refuse" or fault in OF_PREPAY:
+            raise _refusal(name, fault)
         case "202" if name == "close":
             return json_answer(202, {"code": "USER_PAYING", "message": "用户支付中，请稍后再试"})
         case "202":
@@ -111,6 +126,11 @@ def _instead(name: str, fault: str | None) -> Answer | None:
         case "reset_before":
             return Answer(None)
     return None
+
+
+def _refusal(name: str, fault: str) -> RefusalError:
+    number = OTHER_PARAMETERS if fault == "number_used" else UNPUBLISHED
+    return RefusalError(*OF_PREPAY.get(fault, REFUSALS[name]), number=number)
 
 
 def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:

@@ -10,10 +10,22 @@ CALLS = (
 )
 LOGINS = ("code2session", "oauth")
 OF_SIGNED_ANSWERS = ("202", "signtest", "wrong_key")
-ANSWERS = ("500", "429", "hang", "reset_before", "reset_after", "refuse", *OF_SIGNED_ANSWERS)
+OF_PREPAY = ("openid_mismatch", "openid_not_matching", "openid_invalid", "number_used")
+ANSWERS = (
+    *("500", "429", "hang", "reset_before", "reset_after", "refuse"),
+    *OF_SIGNED_ANSWERS,
+    *OF_PREPAY,
+)
 NOTIFICATIONS = ("send", "drop", "duplicate", "reverse")
 SIGNATURES = ("good", "signtest", "unknown_serial", "wrong_key", "stale")
-REFUNDS = ("success", "abnormal", "closed", "not_enough")
+#: refunds that are put off, each channel says so in its own words
+POSTPONED = (
+    *("not_enough", "order_not_ready", "frequency_limited"),
+    *("invalid_req_too_much", "bizerr_need_retry"),
+)
+#: the same in Huifu's numbers; WeChat's own calls say order_not_ready instead
+POSTPONED_BY_HUIFU = ("90000000", "23000003", "10000001", "30000000")
+REFUNDS = ("success", "abnormal", "closed", *POSTPONED, *POSTPONED_BY_HUIFU)
 ROWS = ("missing_row", "extra_row", "wrong_amount", "wrong_state")
 REFUND_ROWS = ("missing_refund", "extra_refund", "wrong_refund_amount")
 BILLS = ("good", "wrong_hash", "truncated", "cut", *ROWS, *REFUND_ROWS)
@@ -128,4 +140,6 @@ def _check_answers(value: Any) -> dict[str, str]:
             raise ValueError(f"answers.{call} cannot be {fault!r}: {', '.join(ANSWERS)}")
         if call in LOGINS and str(fault) in OF_SIGNED_ANSWERS:
             raise ValueError(f"answers.{call} cannot be {fault!r}: logins are not signed")
+        if call != "prepay" and str(fault) in OF_PREPAY:
+            raise ValueError(f"answers.{call} cannot be {fault!r}: that is of prepay alone")
     return {call: str(fault) for call, fault in value.items()}

@@ -22,7 +22,15 @@ from .clock import BEIJING
 from .gate import check_mchid
 from .objects import order_object
 from .schema import read_body
-from .wire import Answer, Call, RefusalError, api_headers, json_answer, parameter_error
+from .wire import (
+    OTHER_PARAMETERS,
+    Answer,
+    Call,
+    RefusalError,
+    api_headers,
+    json_answer,
+    parameter_error,
+)
 from .world import SEVEN_DAYS, Order, Purchase, World
 
 NAMES = ("appid", "mchid", "sp_appid", "sp_mchid", "sub_appid", "sub_mchid")
@@ -137,7 +145,7 @@ def number_used() -> RefusalError:
     Its pages list 403 OUT_TRADE_NO_USED for this.
     """
     message = "请求重入时，参数与首次请求时不一致，请核对后重试"
-    return RefusalError(400, "INVALID_REQUEST", message, number=268498688)
+    return RefusalError(400, "INVALID_REQUEST", message, number=OTHER_PARAMETERS)
 
 
 def not_found() -> RefusalError:

@@ -13,8 +13,17 @@ from typing import Any
 from . import fields
 from .checks import check_notify_url
 from .clock import BEIJING, rfc3339
+from .faults import POSTPONED, POSTPONED_BY_HUIFU
 from .schema import read_body
-from .wire import MISSING_SUB_MCHID, TOO_FREQUENT, Answer, Call, RefusalError, json_answer
+from .wire import (
+    MISSING_SUB_MCHID,
+    TOO_FREQUENT,
+    UNPUBLISHED,
+    Answer,
+    Call,
+    RefusalError,
+    json_answer,
+)
 from .world import Order, Refund, Transaction, World
 
 MOST = 50
@@ -22,6 +31,24 @@ SPACING = 60
 LONGEST = 365 * 24 * 3600
 TAKES = 3  # seconds until the money is back
 Tell = Callable[[World, Order, Refund], None]
+#: what APIv3 answers when a refund is put off: ask again later with the same number
+LATER = {
+    "not_enough": (403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起"),
+    "order_not_ready": (400, "INVALID_REQUEST", "订单处理中，暂时无法退款，请稍后再试"),
+    "frequency_limited": (429, "FREQUENCY_LIMITED", "频率过高，请稍后重试"),
+    "invalid_req_too_much": (429, "FREQUENCY_LIMITED", "无效请求过多，请稍后重试"),
+    "bizerr_need_retry": (500, "SYSTEM_ERROR", "系统超时，请使用相同参数重新调用"),
+}
+
+
+class PostponedError(RefusalError):
+    """Raised when a refund is put off as the fault menu asks; `fault` is its name there."""
+
+    def __init__(self, fault: str) -> None:
+        status, code, message = LATER.get(fault, LATER["order_not_ready"])
+        number = TOO_FREQUENT if status == 429 else UNPUBLISHED
+        super().__init__(status, code, message, number=number)
+        self.fault = fault
 
 
 def create(world: World, call: Call) -> Answer:
@@ -94,7 +121,21 @@ def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
         "funds_account": refund.body.get("funds_account", "UNSETTLED"),
         "amount": {**amount, "from": [], **settled, **discount},
     }
-    return found | _success_time(refund, status)
+    return found | _promotion(paid, refund, amount) | _success_time(refund, status)
+
+
+def share(order: Order, refund: Refund) -> dict[str, int]:
+    """Split a refund as its payment was: total, refund, payer_total, payer_refund, in fen."""
+    return _amount(order, _transaction(order, refund), refund)
+
+
+def _promotion(paid: Transaction, refund: Refund, amount: dict[str, int]) -> dict[str, Any]:
+    """Tell of the coupon's part of a refund, nothing when the payment had no coupon."""
+    if not paid.coupon_fen:
+        return {}
+    coupon = {"promotion_id": paid.coupon_id, "scope": "GLOBAL", "type": "NOCASH"}
+    back = {"amount": paid.coupon_fen, "refund_amount": refund.refund - amount["payer_refund"]}
+    return {"promotion_detail": [coupon | back]}
 
 
 def _notify(world: World, order: Order, refund: Refund) -> None:
@@ -118,13 +159,15 @@ def _notify(world: World, order: Order, refund: Refund) -> None:
 def _accept(
     world: World, order: Order, paid: Transaction, number: str, body: dict[str, Any], tell: Tell
 ) -> Refund:
-    outcome = world.faults.take("refunds").upper()
-    if outcome == "NOT_ENOUGH":
-        raise RefusalError(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
+    fault = world.faults.take("refunds")
+    if fault in (*POSTPONED, *POSTPONED_BY_HUIFU):
+        raise PostponedError(fault)
     now = world.clock.now()
     refund_id = f"5030{datetime.fromtimestamp(now, BEIJING):%Y%m%d}{secrets.randbelow(10**16):016}"
     fen = body["amount"]["refund"]
-    refund = Refund(number, refund_id, paid.transaction_id, fen, now, now + TAKES, outcome, body)
+    refund = Refund(
+        number, refund_id, paid.transaction_id, fen, now, now + TAKES, fault.upper(), body
+    )
     order.refunds.append(refund)
     world.refunds[order.mchid, number] = order, refund
     world.outbox.at(refund.finished_at, partial(tell, world, order, refund))

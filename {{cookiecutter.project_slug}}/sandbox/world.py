@@ -30,6 +30,11 @@ class Transaction:
     coupon_fen: int
     openid: str
 
+    @property
+    def coupon_id(self) -> str:
+        """The coupon that paid `coupon_fen` of it."""
+        return "9" + self.transaction_id[-9:]
+
 
 @dataclass
 class Refund:

@@ -6,10 +6,11 @@ from ..notifications import Notification
 from ..sealing import sign
 from ..world import Order, Purchase, Refund, World
 from ._huifu_keys import HUIFU_ID, Keys
-from ._huifu_wire import Data, compact, day_of, yuan
+from ._huifu_wire import Data, compact, finished, yuan
 
 MEDIA = "application/x-www-form-urlencoded; charset=UTF-8"
 REPEATS = (15, 60, 300)  # Huifu says how often, three times, but not when
+REFUND_FAILED = "收款账户状态异常，退款失败"
 STATES = {"SUCCESS": "S", "CLOSED": "F"}
 
 
@@ -27,7 +28,7 @@ def tell(made: Keys, world: World, purchase: Purchase) -> Notification:
         "hf_seq_id": order.provider_id,
         "out_trans_id": paid.transaction_id,
         "trans_amt": yuan(order.total + fault.delta_fen),
-        "end_time": day_of(paid.paid_at),
+        **finished(paid.paid_at),
         "trans_stat": "S",
     }
     sent = [_send(made, purchase, purchase.body["notify_url"], data, kind) for kind in ("1", "2")]
@@ -37,7 +38,7 @@ def tell(made: Keys, world: World, purchase: Purchase) -> Notification:
 
 
 def tell_refund(made: Keys, world: World, order: Order, refund: Refund) -> None:
-    """Send the end of a refund."""
+    """Send the end of a refund; the payment is named by date and number, not by hf_seq_id."""
     if not (url := refund.body.get("notify_url")):
         return
     data = {
@@ -49,12 +50,13 @@ def tell_refund(made: Keys, world: World, order: Order, refund: Refund) -> None:
         "hf_seq_id": refund.refund_id,
         "ord_amt": yuan(refund.refund),
         "trans_stat": STATES[refund.outcome],
-        "end_time": day_of(refund.finished_at),
+        **finished(refund.finished_at),
         "org_req_seq_id": order.out_trade_no,
         "org_req_date": order.purchase.body["huifu"]["req_date"],
-        "org_hf_seq_id": order.provider_id,
         "org_ord_amt": yuan(order.total),
     }
+    if data["trans_stat"] == "F":
+        data["bank_message"] = REFUND_FAILED
     told = _send(made, refund, url, data, "1")
     world.outbox.dispatch(told, world.faults.for_notification())
     world.notifications[refund.out_refund_no] = told

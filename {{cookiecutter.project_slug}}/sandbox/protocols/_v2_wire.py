@@ -10,6 +10,7 @@ from sanic import HTTPResponse, Request
 from ..checks import check_appid
 from ..clock import BEIJING
 from ..exchange import deliver, read_call
+from ..refunds import PostponedError
 from ..wire import Answer, Call, RefusalError
 from ..world import World
 from . import _v2_xml as v2_xml
@@ -35,6 +36,22 @@ CODES = {
     "SYSTEM_ERROR": "SYSTEMERROR",
     "OPENID_MISMATCH": "PARAM_ERROR",
 }
+#: refunds that are put off; there is no HTTP 429 here
+LATER = {
+    "not_enough": ("NOTENOUGH", "基本账户余额不足，请充值后重新发起"),
+    "order_not_ready": ("ORDER_NOT_READY", "订单处理中，暂时无法退款，请稍后再试"),
+    "frequency_limited": ("FREQUENCY_LIMITED", "频率限制"),
+    "invalid_req_too_much": ("INVALID_REQ_TOO_MUCH", "无效请求过多"),
+    "bizerr_need_retry": ("BIZERR_NEED_RETRY", "退款业务流程错误，需要商户触发重试来解决"),
+}
+#: answers that may be asked for instead of an order
+OF_PREPAY = {
+    "openid_mismatch": ("PARAM_ERROR", "openid和appid不匹配"),
+    "openid_not_matching": ("PARAM_ERROR", "appid与openid不匹配"),
+    "openid_invalid": ("PARAM_ERROR", "无效的openid"),
+    "number_used": ("OUT_TRADE_NO_USED", "商户订单号重复"),
+}
+LONGEST_NONCE = 32
 
 
 class BusinessError(Exception):
@@ -72,8 +89,12 @@ async def serve(world: World, name: str, handler: Handler, request: Request) -> 
 
 def _read(world: World, call: Call) -> Fields:
     asked = v2_xml.parse(call.body)
-    if asked.get("mch_id") != world.keys.merchants[0].mchid:
-        raise TransportError("商户号mch_id与appid不匹配" if asked.get("mch_id") else "缺少参数")
+    if not re.fullmatch("[0-9]{1,32}", asked.get("mch_id", ""), re.ASCII):
+        raise TransportError("mch_id参数格式错误")  # an XML root that is not xml ends here, too
+    if asked["mch_id"] != world.keys.merchants[0].mchid:
+        raise TransportError("商户号mch_id与appid不匹配")
+    if len(asked.get("nonce_str", "")) > LONGEST_NONCE:
+        raise TransportError("nonce_str参数长度有误")
     sign_type = asked.get("sign_type", "MD5")
     if sign_type not in v2_xml.SIGN_TYPES:
         raise TransportError("签名类型错误")
@@ -103,6 +124,8 @@ def _instead(fault: str | None) -> bool:
             raise BusinessError("FREQUENCY_LIMITED", "频率限制")
         case "refuse":
             raise BusinessError("NOAUTH", "商户无此接口权限")
+        case str() if fault in OF_PREPAY:
+            raise BusinessError(*OF_PREPAY[fault])
     return fault == "reset_before"
 
 
@@ -121,6 +144,8 @@ def named(error: BusinessError | RefusalError) -> tuple[str, str]:
     """Name an error as APIv2 does."""
     if isinstance(error, BusinessError):
         return error.code, error.words
+    if isinstance(error, PostponedError):
+        return LATER.get(error.fault, LATER["order_not_ready"])
     return CODES.get(error.code, error.code), error.message
 
 

@@ -244,6 +244,20 @@ class Merchant:
         return cipher.decrypt(nonce, sealed, data)
 
 
+def app_invoke(merchant: Merchant, prepay_id: str, appid: str, **changes: Any) -> dict[str, Any]:
+    """Build what an App hands to WeChat's SDK, signed."""
+    signed = merchant.sign(f"{appid}\n1700000000\nnonce\n{prepay_id}\n".encode())
+    return {
+        "appId": appid,
+        "partnerId": merchant.mchid,
+        "prepayId": prepay_id,
+        "packageValue": "Sign=WXPay",
+        "nonceStr": "nonce",
+        "timeStamp": "1700000000",
+        "sign": signed,
+    } | changes
+
+
 def in_minutes(minutes: int) -> str:
     """Write a time_expire."""
     moment = datetime.now(timezone(timedelta(hours=8))) + timedelta(minutes=minutes)

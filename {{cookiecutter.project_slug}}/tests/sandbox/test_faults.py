@@ -55,6 +55,8 @@ async def test_the_menu_sets_only_what_is_named_and_an_empty_one_resets(merchant
         ({"answers": {"pay": "500"}}, "answers.pay"),
         ({"answers": {"prepay": "501"}}, "answers.prepay"),
         ({"answers": {"code2session": "signtest"}}, "answers.code2session"),
+        ({"answers": {"refund": "openid_mismatch"}}, "answers.refund"),
+        ({"answers": {"any": "number_used"}}, "answers.any"),
         ({"times": 0}, "times"),
         ({"signing": "rsa"}, "signing"),
         ({"rotate_certificates": 1}, "rotate_certificates"),
@@ -78,6 +80,27 @@ async def test_an_error_answer_means_that_nothing_happened(merchant, fault, stat
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     merchant.verify(answer)
     assert await numbers(merchant) == []
+    await merchant.prepay(body)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "message"),
+    [
+        ("openid_mismatch", 500, "OPENID_MISMATCH", "openid和appid不匹配"),
+        ("openid_not_matching", 400, "INVALID_REQUEST", "appid与openid不匹配"),
+        ("openid_invalid", 400, "PARAM_ERROR", "无效的openid"),
+        ("number_used", 403, "OUT_TRADE_NO_USED", "商户订单号重复"),
+    ],
+)
+async def test_the_other_forms_of_a_refusal_can_be_asked_for(
+    merchant, fault, status, code, message
+):
+    await merchant.faults(answers={"prepay": fault}, times=1)
+    body = merchant.order()
+    answer = await order(merchant, body)
+    assert answer.status_code == status
+    assert answer.json() == {"code": code, "message": message}
+    merchant.verify(answer)
     await merchant.prepay(body)
 
 

@@ -85,7 +85,7 @@ def trader(merchant: Merchant) -> Trader:
         ({"req_date": "2026-1-1"}, "10000000"),
         ({"req_seq_id": "x" * 129}, "10000000"),
         ({"goods_desc": ""}, "10000000"),
-        ({"goods_desc": "茶" * 128}, "10000000"),
+        ({"goods_desc": "茶" * 43}, "10000000"),
         ({"trans_amt": "9.9"}, "10000000"),
         ({"trans_amt": "0.00"}, "10000000"),
         ({"trans_amt": "-1.00"}, "10000000"),
@@ -189,6 +189,86 @@ async def test_a_close_waits_a_minute_and_a_final_trade_is_not_closed(trader: Tr
     await trader.merchant.control("clock", advance_seconds=60)
     paid = close | {"org_req_seq_id": "S2"}
     assert (await trader.call(f"{SCAN}/close", **paid))["resp_code"] == "23000000"
+
+
+async def test_a_code_of_unionpay_is_never_closed(trader: Trader) -> None:
+    await trader.call(PAY, **trader.order("S1", trade_type="U_NATIVE", wx_data=""))
+    close = {"req_date": DAY, "req_seq_id": "C1", "org_req_date": DAY, "org_req_seq_id": "S1"}
+    for seconds in (60, 3600):
+        await trader.merchant.control("clock", advance_seconds=seconds)
+        said = await trader.call(f"{SCAN}/close", **close)
+        assert (said["resp_code"], said["resp_desc"]) == ("23000004", "银联二维码不支持关单")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("90000000", "90000000"),
+        ("23000003", "23000003"),
+        ("10000001", "10000001"),
+        ("30000000", "30000000"),
+        ("not_enough", "90000000"),
+        ("order_not_ready", "10000001"),
+        ("frequency_limited", "30000000"),
+        ("invalid_req_too_much", "30000000"),
+        ("bizerr_need_retry", "90000000"),
+    ],
+)
+async def test_a_refund_that_is_put_off_is_made_later_with_the_same_number(
+    trader: Trader, fault: str, code: str
+) -> None:
+    await trader.paid("S1")
+    ask = {"req_date": DAY, "org_req_date": DAY, "org_req_seq_id": "S1"}
+    await trader.merchant.faults(refunds=fault, times=1)
+    said = await trader.call(f"{SCAN}/refund", **ask, req_seq_id="R1", ord_amt="9.00")
+    assert said["resp_code"] == code
+    made = await trader.call(f"{SCAN}/refund", **ask, req_seq_id="R1", ord_amt="9.00")
+    assert made["trans_stat"] == "P"
+
+
+async def test_a_payment_that_has_not_come_cannot_be_refunded_yet(trader: Trader) -> None:
+    await trader.call(PAY, **trader.order("S1"))
+    ask = {"req_date": DAY, "org_req_date": DAY, "org_req_seq_id": "S1"}
+    said = await trader.call(f"{SCAN}/refund", **ask, req_seq_id="R1", ord_amt="9.00")
+    assert (said["resp_code"], said["resp_desc"]) == ("10000001", "原交易没有处理完成")
+
+
+@pytest.mark.parametrize(("outcome", "stat"), [("success", "S"), ("closed", "F")])
+async def test_a_refunds_notification_names_the_payment_by_day_and_number_alone(
+    trader: Trader, until: Until, outcome: str, stat: str
+) -> None:
+    shop = trader.merchant.shop
+    await trader.paid("S1")
+    await until(lambda: len(shop.received) == 2)
+    await trader.merchant.faults(refunds=outcome)
+    ask = {"req_date": DAY, "org_req_date": DAY, "org_req_seq_id": "S1", "notify_url": shop.url}
+    await trader.call(f"{SCAN}/refund", **ask, req_seq_id="R1", ord_amt="9.00")
+    await trader.merchant.control("clock", advance_seconds=5)
+    await until(lambda: any(b"TRANS_REFUND" in body for _, body in shop.received))
+    form = next(body for _, body in shop.received if b"TRANS_REFUND" in body)
+    told = json.loads(parse_qs(form.decode())["resp_data"][0])
+    assert "org_hf_seq_id" not in told
+    assert (told["org_req_date"], told["org_req_seq_id"], told["trans_stat"]) == (DAY, "S1", stat)
+    assert told["trans_finish_time"] == told["end_time"]
+    assert ("bank_message" in told) is (stat == "F")
+    by_own = {"org_req_date": DAY, "org_req_seq_id": "R1"}
+    asked = await trader.call(f"{SCAN}/refundquery", **by_own)
+    assert asked["trans_finish_time"] == told["trans_finish_time"]
+    assert asked.get("bank_message") == told.get("bank_message")
+
+
+async def test_a_payment_tells_its_time_in_both_words_and_a_failure_its_reason(
+    trader: Trader,
+) -> None:
+    await trader.paid("S1")
+    paid = await trader.call(f"{SCAN}/query", org_req_date=DAY, org_req_seq_id="S1")
+    assert paid["trans_finish_time"] == paid["end_time"]
+    await trader.call(PAY, **trader.order("S2"))
+    await trader.merchant.control("clock", advance_seconds=60)
+    close = {"req_date": DAY, "req_seq_id": "C1", "org_req_date": DAY, "org_req_seq_id": "S2"}
+    await trader.call(f"{SCAN}/close", **close)
+    closed = await trader.call(f"{SCAN}/query", org_req_date=DAY, org_req_seq_id="S2")
+    assert (closed["trans_stat"], closed["bank_message"]) == ("F", "订单已关闭")
 
 
 async def test_a_refund_is_found_by_its_own_numbers_and_never_exceeds_the_payment(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sandbox.kit import ORDERS
+from tests.sandbox.kit import ORDERS, app_invoke
 
 BASE = "/v3/pay/partner/transactions"
 
@@ -175,3 +175,14 @@ async def test_the_amount_widget_orders_by_scannedpos_for_providers_only(merchan
     assert missing.json()["detail"]["field"] == "/body/scene_info"
     direct = await merchant.call("POST", "/v3/pay/transactions/scannedpos", merchant.order())
     assert direct.status_code == 404
+
+
+async def test_the_partner_of_an_app_is_the_provider_alone(sp):
+    appid = sub_app(sp, kind="app")
+    body = order(sp, sub_appid=appid, payer=None)
+    prepay_id = (await sp.post(f"{BASE}/app", body))["prepay_id"]
+    invoke = app_invoke(sp, prepay_id, appid)
+    said = await sp.control("pay", **invoke | {"partnerId": subs(sp)[0]})
+    assert said["err_msg"] == "app:-1"
+    assert "partnerId" in said["err_desc"]
+    assert (await sp.control("pay", **invoke))["err_msg"] == "app:0"

@@ -223,11 +223,56 @@ async def test_without_money_in_the_account_nothing_is_refunded(merchant):
     assert (await refund(merchant, number)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ("order_not_ready", 400, "INVALID_REQUEST"),
+        ("frequency_limited", 429, "FREQUENCY_LIMITED"),
+        ("invalid_req_too_much", 429, "FREQUENCY_LIMITED"),
+        ("bizerr_need_retry", 500, "SYSTEM_ERROR"),
+        ("10000001", 400, "INVALID_REQUEST"),
+    ],
+)
+async def test_a_refund_that_is_put_off_is_made_later_with_the_same_number(
+    merchant, fault, status, code
+):
+    number, _ = await paid(merchant)
+    await merchant.faults(refunds=fault, times=1)
+    body = request(merchant, number)
+    answer = await merchant.call("POST", PATH, body)
+    assert told(answer) == (status, code)
+    merchant.verify(answer)
+    if status == 400:
+        assert answer.json()["message"] == "订单处理中，暂时无法退款，请稍后再试"
+    assert told(await merchant.call("GET", f"{PATH}/{body['out_refund_no']}")) == (
+        *(404, "RESOURCE_NOT_EXISTS"),
+    )
+    assert (await merchant.call("POST", PATH, body)).status_code == 200
+
+
 async def test_a_coupon_goes_back_in_its_share(merchant):
     body, prepay_id = await merchant.prepay()
     await merchant.pay(prepay_id, coupon_fen=99)
-    said = (await refund(merchant, body["out_trade_no"], 100)).json()["amount"]
+    coupon = (await merchant.query(body["out_trade_no"])).json()["promotion_detail"][0]
+    made = (await refund(merchant, body["out_trade_no"], 100)).json()
+    said = made["amount"]
     assert (said["payer_total"], said["payer_refund"], said["discount_refund"]) == (891, 90, 10)
+    assert made["promotion_detail"] == [
+        {
+            "promotion_id": coupon["coupon_id"],
+            "scope": "GLOBAL",
+            "type": "NOCASH",
+            "amount": 99,
+            "refund_amount": 10,
+        }
+    ]
+    asked = await merchant.call("GET", f"{PATH}/{made['out_refund_no']}")
+    assert asked.json()["promotion_detail"] == made["promotion_detail"]
+
+
+async def test_without_a_coupon_no_promotion_is_told(merchant):
+    number, _ = await paid(merchant)
+    assert "promotion_detail" not in (await refund(merchant, number)).json()
 
 
 async def test_a_refund_in_the_merchant_platform_is_notified_beside_the_payments_address(merchant):

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -134,7 +135,6 @@ async def test_what_is_not_their_xml_is_return_code_fail(old: Old, text: str) ->
         ({"trade_type": "NATIVE"}, "LACK_PARAMS"),
         ({"trade_type": "MWEB"}, "PARAM_ERROR"),
         ({"body": ""}, "LACK_PARAMS"),
-        ({"body": "茶" * 128}, "PARAM_ERROR"),
         ({"appid": "wx0000000000000000"}, "APPID_MCHID_NOT_MATCH"),
     ],
 )
@@ -144,12 +144,107 @@ async def test_an_order_that_is_wrong_has_an_err_code(old: Old, changes: Fields,
     assert (said["return_code"], said["result_code"], said["err_code"]) == ("SUCCESS", "FAIL", code)
 
 
+@pytest.mark.parametrize(
+    ("changes", "issue"),
+    [
+        ({"body": "茶" * 42 + "xx"}, "“商品描述”字符串规则校验失败，字节数 128，大于最大值 127"),
+        ({"attach": "备" * 43}, "“附加数据”字符串规则校验失败，字节数 129，大于最大值 127"),
+    ],
+)
+async def test_a_text_that_is_too_long_in_bytes_is_return_code_fail(
+    old: Old, changes: Fields, issue: str
+) -> None:
+    said = await old.call("/pay/unifiedorder", **old.order(**changes))
+    (name,) = changes
+    assert said == {
+        "return_code": "FAIL",
+        "return_msg": f"输入源“/body/xml/{name}”映射到值字段{issue}",
+    }
+    right = old.order(**{name: changes[name][:42]})
+    assert (await old.call("/pay/unifiedorder", **right))["result_code"] == "SUCCESS"
+
+
+@pytest.mark.parametrize(("seconds", "right"), [(290, False), (-60, False), (310, True)])
+async def test_an_order_lives_at_least_five_minutes(old: Old, seconds: int, right: bool) -> None:
+    moment = datetime.now(timezone(timedelta(hours=8))) + timedelta(seconds=seconds)
+    said = await old.call("/pay/unifiedorder", **old.order(time_expire=f"{moment:%Y%m%d%H%M%S}"))
+    assert (said["result_code"] == "SUCCESS") is right
+    if not right:
+        assert said["err_code"] == "PARAM_ERROR"
+        assert said["err_code_des"] == "time_expire时间过短，刷卡至少1分钟，其他5分钟"
+
+
+@pytest.mark.parametrize("root", ["root", "XML", "html"])
+async def test_another_xml_root_is_a_wrong_mch_id(old: Old, root: str) -> None:
+    said = await old.post("/pay/unifiedorder", f"<{root}><mch_id>9000000000</mch_id></{root}>")
+    assert said == {"return_code": "FAIL", "return_msg": "mch_id参数格式错误"}
+
+
+async def test_a_nonce_has_at_most_32_characters(old: Old) -> None:
+    said = await old.call("/pay/orderquery", out_trade_no="S1000001", nonce_str="n" * 33)
+    assert said == {"return_code": "FAIL", "return_msg": "nonce_str参数长度有误"}
+
+
+POSTPONED = {
+    "not_enough": "NOTENOUGH",
+    "order_not_ready": "ORDER_NOT_READY",
+    "frequency_limited": "FREQUENCY_LIMITED",
+    "invalid_req_too_much": "INVALID_REQ_TOO_MUCH",
+    "bizerr_need_retry": "BIZERR_NEED_RETRY",
+}
+
+
+@pytest.mark.parametrize(("fault", "code"), POSTPONED.items())
+async def test_a_refund_that_is_put_off_says_so_by_err_code_and_succeeds_later(
+    old: Old, fault: str, code: str
+) -> None:
+    wish = {"transaction_id": await old.paid("S1000001"), "total_fee": "990", "refund_fee": "900"}
+    await old.merchant.faults(refunds=fault, times=1)
+    said = await old.call("/secapi/pay/refund", **wish, out_refund_no="R1")
+    assert (said["return_code"], said["result_code"], said["err_code"]) == ("SUCCESS", "FAIL", code)
+    unknown = await old.call("/pay/refundquery", out_refund_no="R1")
+    assert unknown["err_code"] == "REFUNDNOTEXIST"
+    assert (await old.call("/secapi/pay/refund", **wish, out_refund_no="R1"))["refund_id"]
+
+
+async def test_the_refund_of_an_unpaid_order_finds_no_order(old: Old) -> None:
+    await old.call("/pay/unifiedorder", **old.order())
+    wish = {"out_trade_no": "S1000001", "total_fee": "990", "refund_fee": "900"}
+    said = await old.call("/secapi/pay/refund", **wish, out_refund_no="R1")
+    assert said["err_code"] == "ORDERNOTEXIST"
+
+
+async def test_a_coupon_is_told_by_payment_and_refund_alike(old: Old) -> None:
+    order = old.order(trade_type="NATIVE", product_id="1", openid="")
+    code_url = (await old.call("/pay/unifiedorder", **order))["code_url"]
+    await old.merchant.control("scan", code_url=code_url, coupon_fen=99)
+    paid = await old.call("/pay/orderquery", out_trade_no="S1000001")
+    coupon = {"coupon_fee": "99", "coupon_count": "1", "coupon_fee_0": "99"}
+    assert paid | coupon | {"cash_fee": "891", "settlement_total_fee": "891"} == paid
+    wish = {"out_trade_no": "S1000001", "out_refund_no": "R1", "total_fee": "990"}
+    made = await old.call("/secapi/pay/refund", **wish, refund_fee="100")
+    split = {
+        "cash_fee": "891",
+        "cash_refund_fee": "90",
+        "coupon_refund_fee": "10",
+        "coupon_refund_count": "1",
+        "coupon_refund_id_0": paid["coupon_id_0"],
+        "coupon_refund_fee_0": "10",
+        "settlement_refund_fee": "90",
+    }
+    assert made | split == made
+    found = await old.call("/pay/refundquery", out_refund_no="R1")
+    listed = {"coupon_refund_fee_0": "10", "coupon_refund_count_0": "1", "cash_fee": "891"}
+    listed |= {"coupon_refund_fee_0_0": "10", "coupon_refund_id_0_0": paid["coupon_id_0"]}
+    assert found | listed == found
+
+
 async def test_a_number_stands_for_one_order(old: Old) -> None:
     first = await old.call("/pay/unifiedorder", **old.order())
     again = await old.call("/pay/unifiedorder", **old.order())
     assert first["result_code"] == again["result_code"] == "SUCCESS"
     other = await old.call("/pay/unifiedorder", **old.order(total_fee="991"))
-    assert other["result_code"] == "FAIL"
+    assert (other["err_code"], other["err_code_des"]) == ("OUT_TRADE_NO_USED", "商户订单号重复")
 
 
 async def test_an_order_is_not_closed_in_five_minutes_nor_when_it_is_paid(old: Old) -> None:
@@ -178,6 +273,33 @@ async def test_a_refund_never_exceeds_the_payment(old: Old) -> None:
     assert (await old.call("/pay/refundquery", out_refund_no="R1"))["refund_status_0"] == "SUCCESS"
     unknown = await old.call("/pay/refundquery", out_refund_no="R9")
     assert unknown["err_code"] == "REFUNDNOTEXIST"
+
+
+@pytest.mark.parametrize("names", ["v2", "sdk"])
+async def test_an_app_opens_the_cashier_with_its_own_form(old: Old, names: str) -> None:
+    apps = old.merchant.credentials["apps"]
+    appid = next(app["appid"] for app in apps if app["kind"] == "app")
+    said = await old.call(
+        "/pay/unifiedorder", **old.order(openid="", trade_type="APP"), appid=appid
+    )
+    form = {
+        "appid": appid,
+        "partnerid": old.merchant.mchid,
+        "prepayid": said["prepay_id"],
+        "package": "Sign=WXPay",
+        "noncestr": "n",
+        "timestamp": "1700000000",
+    }
+    form["sign"] = old.sign(form, "MD5")
+    if names == "sdk":
+        sdk = ("appId", "partnerId", "prepayId", "packageValue", "nonceStr", "timeStamp", "sign")
+        form = dict(zip(sdk, form.values(), strict=True))
+    for wrong in ("sign", next(iter(form))):
+        refused = await old.merchant.control("pay", **form | {wrong: "0" * 32})
+        assert refused["err_msg"] == "app:-1"
+    assert (await old.merchant.control("pay", **form))["err_msg"] == "app:0"
+    paid = await old.call("/pay/orderquery", out_trade_no="S1000001")
+    assert (paid["trade_state"], paid["trade_type"]) == ("SUCCESS", "APP")
 
 
 async def test_an_invoke_object_of_the_other_sign_type_does_not_pay(old: Old) -> None:
