@@ -17,6 +17,7 @@ from . import (
     bills,
     cashier,
     certificates,
+    cgi,
     combine,
     controls,
     exchange,
@@ -127,6 +128,9 @@ def _add_wechat(app: Sanic[Any, Any], world: World) -> None:
     for path, (name, answer) in login.CALLS.items():
         view = partial(exchange.sns, world, name, answer)
         app.add_route(view, path, methods=["GET", "POST"], name=answer.__name__)
+    for path, (name, handler) in cgi.CALLS.items():
+        view = partial(exchange.cgi, world, name, handler)
+        app.add_route(view, path, methods=["GET", "POST"], name=handler.__name__)
     app.add_route(
         partial(authorize.authorize, world), "/connect/oauth2/authorize", name="authorize"
     )

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from sanic import HTTPResponse, Request
 
 from . import login
+from .errcodes import LoginError, login_answer
 from .gate import authenticate, is_order
 from .schema import check_query
 from .sealing import answer_signer, signature_headers
@@ -69,13 +71,34 @@ async def sns(
     request: Request,
 ) -> HTTPResponse:
     """Answer a login call: unsigned, always 200."""
-    call, fault = read_call(request, {}), world.faults.for_call(name)
+    return await _unsigned(world, name, request, {}, lambda call: handler(world, call.query))
+
+
+async def cgi(
+    world: World,
+    name: str,
+    handler: Callable[[World, Call], dict[str, Any]],
+    request: Request,
+    **path: str,
+) -> HTTPResponse:
+    """Answer a call about the tokens of apps, or one that brings such a token: likewise."""
+    return await _unsigned(world, name, request, path, partial(handler, world))
+
+
+async def _unsigned(
+    world: World,
+    name: str,
+    request: Request,
+    path: dict[str, str],
+    act: Callable[[Call], dict[str, Any]],
+) -> HTTPResponse:
+    call, fault = read_call(request, path), world.faults.for_call(name)
     try:
         if fault in login.FAULTS[name]:
-            raise login.LoginError(login.FAULTS[name][fault])
+            raise LoginError(login.FAULTS[name][fault])
         reset = fault == "reset_before"
-        answer = Answer(None) if reset else login.login_answer(handler(world, call.query))
-    except login.LoginError as error:
+        answer = Answer(None) if reset else login_answer(act(call))
+    except LoginError as error:
         answer = error.answer()
     return await deliver(world, request, call, answer, fault)
 
@@ -142,7 +165,8 @@ def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
         del answer.headers["Request-ID"]
     if answer.signed and answer.status and call.mchid:
         signing = world.faults.menu["signing"]
-        signer = answer_signer(world.keys, signing, call.headers.get("wechatpay-serial"))
+        wanted = call.headers.get("wechatpay-serial", "")
+        signer = answer_signer(world.keys, signing, wanted, world.clock.now())
         answer.headers |= signature_headers(signer, answer.body, fault or "good")[0]
 
 

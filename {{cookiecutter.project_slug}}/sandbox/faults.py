@@ -6,9 +6,9 @@ from typing import Any
 
 CALLS = (
     *("prepay", "query", "close", "refund", "refund_query", "certificates", "bill"),
-    *("code2session", "oauth", "any"),
+    *("code2session", "oauth", "token", "wxa", "any"),
 )
-LOGINS = ("code2session", "oauth")
+LOGINS = ("code2session", "oauth", "token", "wxa")
 OF_SIGNED_ANSWERS = ("202", "signtest", "wrong_key")
 OF_PREPAY = ("openid_mismatch", "openid_not_matching", "openid_invalid", "number_used")
 ANSWERS = (
@@ -46,7 +46,9 @@ DEFAULTS: dict[str, Any] = {
     "times": None,
     "signing": "public_key",
     "rotate_certificates": False,
+    "leading_zero_serials": False,
 }
+ACTS = ("rotate_certificates", "leading_zero_serials")  # done at once, and then False again
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Faults:
         """Set the named keys, all or none; {} resets. Raises ValueError naming key and value."""
         checked = {key: _check(key, value) for key, value in wanted.items()}
         self.menu = self.menu | checked if wanted else DEFAULTS.copy()
-        self.menu["rotate_certificates"] = False
+        self.menu |= dict.fromkeys(ACTS, False)
 
     def for_call(self, call: str) -> str | None:
         """Take the fault for the answer to this call, its own before that of `any`."""
@@ -125,7 +127,7 @@ def _fits(key: str, value: Any) -> bool:
             return is_integer
         case "times":
             return value is None or (is_integer and value > 0)
-        case "rotate_certificates":
+        case str() if key in ACTS:
             return isinstance(value, bool)
     return value in CHOICES[key]
 

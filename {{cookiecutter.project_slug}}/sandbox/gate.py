@@ -28,7 +28,7 @@ def authenticate(keys: Keys, call: Call) -> None:
     pairs = _pairs(call)
     _check_timestamp(pairs["timestamp"])
     merchant = keys.merchant(pairs["mchid"])
-    if merchant is None or pairs["serial_no"] != merchant.signer.serial:
+    if merchant is None or pairs["serial_no"] not in (merchant.signer.serial, *merchant.serials):
         raise _sign_error("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
     _check_signature(merchant, call, pairs)
     call.mchid = pairs["mchid"]  # from here on every answer is signed, refusals too

@@ -108,7 +108,7 @@ def address(order: Order, refund: Refund) -> str:
 
 def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
     """Build the answer of create and query."""
-    paid = _transaction(order, refund)
+    paid = payment_of(order, refund)
     status, amount = refund.status(now), _amount(order, paid, refund)
     settled = {"settlement_refund": amount["payer_refund"], "settlement_total": paid.payer_total}
     discount = {"discount_refund": refund.refund - amount["payer_refund"], "currency": "CNY"}
@@ -126,7 +126,7 @@ def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
 
 def share(order: Order, refund: Refund) -> dict[str, int]:
     """Split a refund as its payment was: total, refund, payer_total, payer_refund, in fen."""
-    return _amount(order, _transaction(order, refund), refund)
+    return _amount(order, payment_of(order, refund), refund)
 
 
 def _promotion(paid: Transaction, refund: Refund, amount: dict[str, int]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _promotion(paid: Transaction, refund: Refund, amount: dict[str, int]) -> dic
 
 def _notify(world: World, order: Order, refund: Refund) -> None:
     """Send REFUND.SUCCESS, .CLOSED or .ABNORMAL."""
-    paid, url = _transaction(order, refund), address(order, refund)
+    paid, url = payment_of(order, refund), address(order, refund)
     merchant, sub = world.keys.merchant(order.mchid), order.parties.get("sub_mchid")
     assert merchant is not None
     whose = {"sp_mchid": order.mchid, "sub_mchid": sub} if sub else {"mchid": order.mchid}
@@ -242,7 +242,8 @@ def _refunds(order: Order, paid: Transaction) -> list[Refund]:
     return [r for r in order.refunds if r.transaction_id == paid.transaction_id]
 
 
-def _transaction(order: Order, refund: Refund) -> Transaction:
+def payment_of(order: Order, refund: Refund) -> Transaction:
+    """Find the payment that a refund gives back."""
     return next(t for t in order.transactions if t.transaction_id == refund.transaction_id)
 
 

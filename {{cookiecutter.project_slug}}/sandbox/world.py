@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .app_tokens import Tokens
 from .clock import Clock
 from .faults import Faults
 from .keys import App, Keys, open_keys, stable_openid
@@ -195,6 +196,8 @@ class World:
         self.people: dict[tuple[str, str], str | None] = {}
         self.codes: dict[str, Code] = {}
         self.used_codes: set[str] = set()
+        self.session_keys: dict[tuple[str, str], str] = {}
+        self.tokens = Tokens()
         self.access_tokens: dict[str, Token] = {}
         self.refresh_tokens: dict[str, Token] = {}
         for app in keys.apps:

@@ -4,7 +4,7 @@ import secrets
 
 from ..notifications import Notification
 from ..objects import TRADE_TYPES
-from ..refunds import address, share
+from ..refunds import address, payment_of, share
 from ..world import Order, Purchase, Refund, Transaction, World
 from . import _v2_xml as v2_xml
 from ._v2_wire import Fields, local
@@ -30,7 +30,7 @@ def paid_fields(order: Order) -> Fields:
 
 def refund_fields(order: Order, made: Refund) -> Fields:
     """Say what is known of a refund, split as its payment was."""
-    paid, amount = order.transactions[-1], share(order, made)
+    paid, amount = payment_of(order, made), share(order, made)
     coupon_fen = made.refund - amount["payer_refund"]
     said = {
         "transaction_id": made.transaction_id,
