@@ -9,6 +9,7 @@ from typing import Any
 from . import combine_fields
 from .checks import (
     check_appid,
+    check_direct,
     check_openid,
     check_sub_mchid,
     check_time,
@@ -89,6 +90,8 @@ def _check_parties(world: World, body: dict[str, Any], openid: str) -> None:
         check_appid(world, body["combine_appid"], one["mchid"])
         if "sub_mchid" in one:
             check_sub_mchid(world, one["mchid"], one["sub_mchid"])
+        else:
+            check_direct(world, one["mchid"])
         if "sub_appid" in one:
             check_appid(world, one["sub_appid"], one.get("sub_mchid", one["mchid"]))
     if openid:

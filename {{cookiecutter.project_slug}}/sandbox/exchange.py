@@ -34,12 +34,19 @@ REFUSALS = {
     "bill": (400, "INVALID_REQUEST", "请求参数符合参数格式，但不符合业务规则"),
     "certificates": (403, "NO_AUTH", "商户无权限"),
 }
-#: refusals of an order that have several forms, or another on the pages than on the wire
+PRODUCT_OFF = "商户号该产品权限未开通，请前往商户平台>产品中心检查后重试"
+RESTRICTED = "此商家的收款功能已被限制，暂无法支付。"
+#: status, code, message and number of the refusals that can be asked for instead of an order
 OF_PREPAY = {
-    "openid_mismatch": (500, "OPENID_MISMATCH", "openid和appid不匹配"),
-    "openid_not_matching": (400, "INVALID_REQUEST", "appid与openid不匹配"),
-    "openid_invalid": (400, "PARAM_ERROR", "无效的openid"),
-    "number_used": (403, "OUT_TRADE_NO_USED", "商户订单号重复"),
+    "openid_mismatch": (500, "OPENID_MISMATCH", "openid和appid不匹配", UNPUBLISHED),
+    "openid_not_matching": (400, "INVALID_REQUEST", "appid与openid不匹配", UNPUBLISHED),
+    "openid_invalid": (400, "PARAM_ERROR", "无效的openid", UNPUBLISHED),
+    "number_used": (403, "OUT_TRADE_NO_USED", "商户订单号重复", OTHER_PARAMETERS),
+    "already_paid": (400, "INVALID_REQUEST", "该订单已支付", 268498689),
+    "product_off": (403, "NO_AUTH", PRODUCT_OFF, UNPUBLISHED),
+    "receiving_restricted": (403, "NO_AUTH", RESTRICTED, 268448010),
+    "merchant_unavailable": (403, "NO_AUTH", "商户不可用", 268443715),
+    "service_unavailable": (503, "SERVICE_UNAVAILABLE", "服务不可用", UNPUBLISHED),
 }
 
 
@@ -152,8 +159,8 @@ def _instead(name: str, fault: str | None) -> Answer | None:
 
 
 def _refusal(name: str, fault: str) -> RefusalError:
-    number = OTHER_PARAMETERS if fault == "number_used" else UNPUBLISHED
-    return RefusalError(*OF_PREPAY.get(fault, REFUSALS[name]), number=number)
+    status, code, message, number = OF_PREPAY.get(fault, (*REFUSALS[name], UNPUBLISHED))
+    return RefusalError(status, code, message, number=number)
 
 
 def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:

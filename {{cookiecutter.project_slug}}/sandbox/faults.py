@@ -10,7 +10,11 @@ CALLS = (
 )
 LOGINS = ("code2session", "oauth", "token", "wxa")
 OF_SIGNED_ANSWERS = ("202", "signtest", "wrong_key")
-OF_PREPAY = ("openid_mismatch", "openid_not_matching", "openid_invalid", "number_used")
+#: refusals of an order that WeChat has in several forms, or for which nothing here is wrong
+OF_PREPAY = (
+    *("openid_mismatch", "openid_not_matching", "openid_invalid", "number_used", "already_paid"),
+    *("product_off", "receiving_restricted", "merchant_unavailable", "service_unavailable"),
+)
 ANSWERS = (
     *("500", "429", "hang", "reset_before", "reset_after", "refuse"),
     *OF_SIGNED_ANSWERS,
@@ -23,9 +27,10 @@ POSTPONED = (
     *("not_enough", "order_not_ready", "frequency_limited"),
     *("invalid_req_too_much", "bizerr_need_retry"),
 )
-#: the same in Huifu's numbers; WeChat's own calls say order_not_ready instead
-POSTPONED_BY_HUIFU = ("90000000", "23000003", "10000001", "30000000")
-REFUNDS = ("success", "abnormal", "closed", *POSTPONED, *POSTPONED_BY_HUIFU)
+#: the same by a protocol that has numbers; all others say order_not_ready instead
+POSTPONED_BY_NUMBER = ("90000000", "23000003", "10000001", "30000000")
+NOT_ACCEPTED = (*POSTPONED, *POSTPONED_BY_NUMBER, "user_account_abnormal")
+REFUNDS = ("success", "abnormal", "closed", *NOT_ACCEPTED)
 ROWS = ("missing_row", "extra_row", "wrong_amount", "wrong_state")
 REFUND_ROWS = ("missing_refund", "extra_refund", "wrong_refund_amount")
 BILLS = ("good", "wrong_hash", "truncated", "cut", *ROWS, *REFUND_ROWS)

@@ -13,12 +13,11 @@ from typing import Any
 from . import fields
 from .checks import check_notify_url
 from .clock import BEIJING, rfc3339
-from .faults import POSTPONED, POSTPONED_BY_HUIFU
+from .faults import NOT_ACCEPTED
+from .refund_error import RefundError
 from .schema import read_body
 from .wire import (
     MISSING_SUB_MCHID,
-    TOO_FREQUENT,
-    UNPUBLISHED,
     Answer,
     Call,
     RefusalError,
@@ -31,24 +30,6 @@ SPACING = 60
 LONGEST = 365 * 24 * 3600
 TAKES = 3  # seconds until the money is back
 Tell = Callable[[World, Order, Refund], None]
-#: what APIv3 answers when a refund is put off: ask again later with the same number
-LATER = {
-    "not_enough": (403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起"),
-    "order_not_ready": (400, "INVALID_REQUEST", "订单处理中，暂时无法退款，请稍后再试"),
-    "frequency_limited": (429, "FREQUENCY_LIMITED", "频率过高，请稍后重试"),
-    "invalid_req_too_much": (429, "FREQUENCY_LIMITED", "无效请求过多，请稍后重试"),
-    "bizerr_need_retry": (500, "SYSTEM_ERROR", "系统超时，请使用相同参数重新调用"),
-}
-
-
-class PostponedError(RefusalError):
-    """Raised when a refund is put off as the fault menu asks; `fault` is its name there."""
-
-    def __init__(self, fault: str) -> None:
-        status, code, message = LATER.get(fault, LATER["order_not_ready"])
-        number = TOO_FREQUENT if status == 429 else UNPUBLISHED
-        super().__init__(status, code, message, number=number)
-        self.fault = fault
 
 
 def create(world: World, call: Call) -> Answer:
@@ -72,7 +53,7 @@ def give_back(
         _check_limits(world, order, paid, body)
         return order, _accept(world, order, paid, body["out_refund_no"], body, tell or _notify)
     if known[1].body != body:
-        raise _invalid("商户退款单号重复，且与首次请求参数不一致")
+        raise RefundError("differs")
     return known
 
 
@@ -160,8 +141,8 @@ def _accept(
     world: World, order: Order, paid: Transaction, number: str, body: dict[str, Any], tell: Tell
 ) -> Refund:
     fault = world.faults.take("refunds")
-    if fault in (*POSTPONED, *POSTPONED_BY_HUIFU):
-        raise PostponedError(fault)
+    if fault in NOT_ACCEPTED:
+        raise RefundError(fault)
     now = world.clock.now()
     refund_id = f"5030{datetime.fromtimestamp(now, BEIJING):%Y%m%d}{secrets.randbelow(10**16):016}"
     fen = body["amount"]["refund"]
@@ -203,39 +184,35 @@ def _paid(world: World, mchid: str, body: dict[str, Any]) -> tuple[Order, Transa
         if (order.mchid, order.parties.get("sub_mchid")) != (mchid, body.get("sub_mchid")):
             continue
         if order.out_trade_no == body.get("out_trade_no") and not order.transactions:
-            raise _no_order()
+            raise RefundError("unpaid")
         for paid in order.transactions:
             if body.get("transaction_id") == paid.transaction_id or (
                 body.get("out_trade_no") == order.out_trade_no
             ):
                 return order, paid
-    raise _no_order()
-
-
-def _no_order() -> RefusalError:
-    """Refuse what was never ordered and what was never paid alike."""
-    return RefusalError(404, "RESOURCE_NOT_EXISTS", "原订单不存在")
+    raise RefundError("unknown_order")
 
 
 def _check_limits(world: World, order: Order, paid: Transaction, body: dict[str, Any]) -> None:
     now, before = world.clock.now(), _refunds(order, paid)
     if body["amount"]["total"] != order.total:
-        raise _invalid("订单金额与之前请求不一致，请核实后再试")
+        raise RefundError("differs")
     if now - paid.paid_at > LONGEST:
-        raise _invalid("订单已超过可退款的最大期限")
+        raise RefundError("overdue")
     _check_left(world, order, paid, body["amount"]["refund"])
     if len(before) >= MOST:
-        raise _invalid("同一笔订单最多支持50次部分退款")
+        raise RefundError("too_many")
     if before and now - before[-1].accepted_at < SPACING:
-        message = "同一笔订单两次退款至少间隔1分钟"
-        raise RefusalError(429, "FREQUENCY_LIMITED", message, number=TOO_FREQUENT)
+        raise RefundError("too_soon")
 
 
 def _check_left(world: World, order: Order, paid: Transaction, fen: int) -> None:
     now = world.clock.now()
     gone = sum(r.refund for r in _refunds(order, paid) if r.status(now) != "CLOSED")
+    if gone == order.total:
+        raise RefundError("nothing_left")
     if fen > order.total - gone:
-        raise _invalid("申请退款金额大于订单剩余可退金额")
+        raise RefundError("exceeds")
 
 
 def _refunds(order: Order, paid: Transaction) -> list[Refund]:

@@ -8,7 +8,8 @@ const MENU = {
   notification_signature: ['通知签名 Signature', ['good', 'signtest', 'unknown_serial', 'wrong_key', 'stale']],
   notification_amount_delta_fen: ['通知金额差 Amount delta', [0, 1, -1, 100, -100]],
   refunds: ['退款结果 Refunds', ['success', 'abnormal', 'closed', 'not_enough', 'order_not_ready',
-    'frequency_limited', 'invalid_req_too_much', 'bizerr_need_retry', '90000000', '23000003', '10000001', '30000000']],
+    'frequency_limited', 'invalid_req_too_much', 'bizerr_need_retry', '90000000', '23000003', '10000001', '30000000',
+    'user_account_abnormal']],
   bill: ['账单 Bill', ['good', 'wrong_hash', 'truncated', 'cut', 'missing_row', 'extra_row', 'wrong_amount',
     'wrong_state', 'missing_refund', 'extra_refund', 'wrong_refund_amount']],
   signing: ['验签方式 Who signs', ['public_key', 'certificate', 'mixed']],
@@ -16,7 +17,8 @@ const MENU = {
 };
 const CALLS = ['prepay', 'query', 'close', 'refund', 'refund_query', 'certificates', 'bill', 'code2session', 'oauth', 'token', 'wxa', 'any'];
 const ANSWERS = ['500', '429', '202', 'hang', 'reset_before', 'reset_after', 'signtest', 'wrong_key', 'refuse',
-  'openid_mismatch', 'openid_not_matching', 'openid_invalid', 'number_used'];
+  'openid_mismatch', 'openid_not_matching', 'openid_invalid', 'number_used', 'already_paid',
+  'product_off', 'receiving_restricted', 'merchant_unavailable', 'service_unavailable'];
 
 function el(tag, props, ...children) {
   const node = Object.assign(document.createElement(tag), props);

@@ -9,8 +9,8 @@ from sanic import HTTPResponse, Request
 
 from ..checks import check_appid
 from ..clock import BEIJING
-from ..exchange import deliver, read_call
-from ..refunds import PostponedError
+from ..exchange import PRODUCT_OFF, RESTRICTED, deliver, read_call
+from ..refund_error import RefundError
 from ..wire import Answer, Call, RefusalError
 from ..world import World
 from . import _v2_xml as v2_xml
@@ -34,10 +34,12 @@ CODES = {
     "RESOURCE_NOT_EXISTS": "ORDERNOTEXIST",
     "NO_AUTH": "NOAUTH",
     "SYSTEM_ERROR": "SYSTEMERROR",
-    "OPENID_MISMATCH": "PARAM_ERROR",
 }
-#: refunds that are put off; there is no HTTP 429 here
-LATER = {
+#: why a refund is not accepted; there is no HTTP 429 here
+OF_REFUNDS = {
+    "differs": ("REFUND_FEE_MISMATCH", "订单金额或退款金额与之前请求不一致，请核实后再试"),
+    "overdue": ("TRADE_OVERDUE", "订单已经超过退款期限"),
+    "user_account_abnormal": ("USER_ACCOUNT_ABNORMAL", "退款请求失败"),
     "not_enough": ("NOTENOUGH", "基本账户余额不足，请充值后重新发起"),
     "order_not_ready": ("ORDER_NOT_READY", "订单处理中，暂时无法退款，请稍后再试"),
     "frequency_limited": ("FREQUENCY_LIMITED", "频率限制"),
@@ -46,10 +48,18 @@ LATER = {
 }
 #: answers that may be asked for instead of an order
 OF_PREPAY = {
-    "openid_mismatch": ("PARAM_ERROR", "openid和appid不匹配"),
-    "openid_not_matching": ("PARAM_ERROR", "appid与openid不匹配"),
-    "openid_invalid": ("PARAM_ERROR", "无效的openid"),
     "number_used": ("OUT_TRADE_NO_USED", "商户订单号重复"),
+    "already_paid": ("ORDERPAID", "该订单已支付"),
+    "product_off": ("NOAUTH", PRODUCT_OFF + "。"),
+    "receiving_restricted": ("NOAUTH", RESTRICTED),
+    "merchant_unavailable": ("NOAUTH", "商户不可用"),
+    "service_unavailable": ("SYSTEMERROR", "系统繁忙，请稍后再试"),
+}
+#: of these WeChat says return_code FAIL, without a sign
+UNSIGNED = {
+    "openid_mismatch": "appid and openid not match",
+    "openid_not_matching": "appid and openid not match",
+    "openid_invalid": "无效的openid",
 }
 LONGEST_NONCE = 32
 
@@ -77,7 +87,7 @@ async def serve(world: World, name: str, handler: Handler, request: Request) -> 
         said = {} if _instead(fault) else handler(world, asked, request.host)
         answer = _answer(world, asked, said, fault)
     except (TransportError, v2_xml.BadXmlError) as error:
-        body = v2_xml.build({"return_code": "FAIL", "return_msg": str(error)})
+        body = v2_xml.build({"return_code": "FAIL", "return_msg": str(error)} | _error_code(error))
         answer = Answer(200, body, {"Content-Type": "text/plain"}, f"return_code FAIL: {error}")
     except (BusinessError, RefusalError) as error:
         code, words = named(error)
@@ -105,6 +115,10 @@ def _read(world: World, call: Call) -> Fields:
     return asked
 
 
+def _error_code(error: Exception) -> Fields:
+    return {"error_code": "20002"} if str(error) == "No Bill Exist" else {}
+
+
 def _check_needed(world: World, asked: Fields, name: str) -> None:
     missing = [one for one in f"appid nonce_str {NEEDED[name]}".split() if not asked.get(one)]
     if missing:
@@ -126,6 +140,8 @@ def _instead(fault: str | None) -> bool:
             raise BusinessError("NOAUTH", "商户无此接口权限")
         case str() if fault in OF_PREPAY:
             raise BusinessError(*OF_PREPAY[fault])
+        case str() if fault in UNSIGNED:
+            raise TransportError(UNSIGNED[fault])
     return fault == "reset_before"
 
 
@@ -144,8 +160,8 @@ def named(error: BusinessError | RefusalError) -> tuple[str, str]:
     """Name an error as APIv2 does."""
     if isinstance(error, BusinessError):
         return error.code, error.words
-    if isinstance(error, PostponedError):
-        return LATER.get(error.fault, LATER["order_not_ready"])
+    if isinstance(error, RefundError) and (error.reason in OF_REFUNDS or error.reason.isdigit()):
+        return OF_REFUNDS.get(error.reason, OF_REFUNDS["order_not_ready"])
     return CODES.get(error.code, error.code), error.message
 
 

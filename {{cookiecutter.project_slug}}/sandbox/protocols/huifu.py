@@ -14,11 +14,12 @@ from typing import Any
 from sanic import Sanic
 
 from ..clock import BEIJING
-from ..refunds import PostponedError, give_back
+from ..refund_error import RefundError
+from ..refunds import give_back
 from ..wire import RefusalError
 from ..world import Order, Purchase, Refund, World
 from ._huifu_keys import HUIFU_ID, Keys, keys
-from ._huifu_notify import REFUND_FAILED, tell, tell_refund
+from ._huifu_notify import bank_message, tell, tell_refund
 from ._huifu_statements import download, statement
 from ._huifu_wire import Data, GatewayError, Handler, finished, serve, yuan
 
@@ -30,19 +31,21 @@ TRADE_TYPES = {
 }
 CLOSABLE_AFTER = 60
 LIMITS = {"req_seq_id": 128, "goods_desc": 128, "remark": 255, "notify_url": 504}  # UTF-8 bytes
-#: refunds that are put off: what Huifu says, and for which entry of the fault menu
+#: refunds that are put off, in Huifu's words
 POSTPONED = {
-    "90000000": "业务执行失败：账户余额不足",
+    "90000000": "业务执行失败，可用余额不足",
     "23000003": "余额不足",
     "10000001": "原交易没有处理完成",
-    "30000000": "系统繁忙，请稍后重试",
+    "30000000": "系统异常，请稍后重试",
 }
-LATER = {
-    "not_enough": "90000000",
+#: the code of a reason why a refund is not accepted, 90000000 for every other
+OF_REFUNDS = {
+    "exceeds": "23000003",
+    "nothing_left": "23000003",
+    "unpaid": "10000001",
     "order_not_ready": "10000001",
     "frequency_limited": "30000000",
     "invalid_req_too_much": "30000000",
-    "bizerr_need_retry": "90000000",
 }
 
 
@@ -107,7 +110,7 @@ def create(world: World, asked: Data, host: str) -> Data:
 def query(world: World, asked: Data, host: str) -> Data:
     """Answer scanpay/query by date and number, with the org_ names of this generation."""
     order = _found(world, asked)
-    said = _said(order, world.clock.now())
+    said = _said(order, world.clock.now()) | {"resp_desc": "查询成功"}
     names = ("req_date", "req_seq_id", "hf_seq_id")
     return {**said, **{f"org_{name}": said[name] for name in names}}
 
@@ -158,13 +161,13 @@ def refund(world: World, asked: Data, host: str) -> Data:
 
 
 def _refusal(error: RefusalError) -> tuple[str, str]:
-    """Name why a refund is not accepted; what is put off may have been asked for by number."""
-    if isinstance(error, PostponedError):
-        code = error.fault if error.fault.isdigit() else LATER[error.fault]
-        return code, POSTPONED[code]
-    if error.code == "RESOURCE_NOT_EXISTS":
-        return "10000001", POSTPONED["10000001"]
-    return "23000003" if "大于" in error.message else "90000000", error.message
+    """Name why a refund is not accepted; the fault menu may ask for a code itself."""
+    reason = error.reason if isinstance(error, RefundError) else ""
+    if reason in POSTPONED:
+        return reason, POSTPONED[reason]
+    code = OF_REFUNDS.get(reason, "90000000")
+    tells_own = code in ("10000001", "30000000")
+    return code, POSTPONED[code] if tells_own else error.message
 
 
 def refund_query(world: World, asked: Data, host: str) -> Data:
@@ -242,6 +245,7 @@ def _said(order: Order, now: float) -> Data:
     if order.transactions:
         paid = order.transactions[-1]
         said |= {"out_trans_id": paid.transaction_id, **finished(paid.paid_at)}
+        said["bank_message"] = "成功"
     if stat == "F":
         said["bank_message"] = "订单已关闭"
     return said
@@ -259,7 +263,7 @@ def _refund(order: Order, made: Refund, now: float) -> Data:
         "ord_amt": yuan(made.refund),
         "trans_stat": stat,
         **(finished(made.finished_at) if stat != "P" else {}),
-        **({"bank_message": REFUND_FAILED} if stat == "F" else {}),
+        **({"bank_message": bank_message(stat)} if stat != "P" else {}),
     }
 
 

@@ -25,7 +25,17 @@ from ..wire import OTHER_PARAMETERS, RefusalError
 from ..world import SEVEN_DAYS, Order, Purchase, World
 from . import _v2_xml as v2_xml
 from ._v2_notify import STATES, paid_fields, refund_fields, tell, tell_refund
-from ._v2_wire import BusinessError, Fields, Handler, TransportError, fen, local, named, serve
+from ._v2_wire import (
+    UNSIGNED,
+    BusinessError,
+    Fields,
+    Handler,
+    TransportError,
+    fen,
+    local,
+    named,
+    serve,
+)
 
 CLOSABLE_AFTER = 300
 SOONEST_EXPIRY = 300
@@ -197,7 +207,14 @@ def _check_order(world: World, asked: Fields, product: str, now: float) -> None:
     if product == "jsapi":
         if not asked.get("openid"):
             raise BusinessError("PARAM_ERROR", "JSAPI支付必须传openid")
+        _check_openid(world, asked)
+
+
+def _check_openid(world: World, asked: Fields) -> None:
+    try:
         check_openid(world, asked["appid"], asked["openid"])
+    except RefusalError as error:
+        raise TransportError(UNSIGNED["openid_mismatch"]) from error
 
 
 def _check_product(asked: Fields, product: str) -> None:

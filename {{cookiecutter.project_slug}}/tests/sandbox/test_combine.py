@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.sandbox.kit import in_minutes
+
 BASE = "/v3/combine-transactions"
 SCENE = {"payer_client_ip": "203.0.113.10", "device_id": "shop0001"}
 
@@ -215,6 +217,22 @@ async def test_a_provider_may_combine_one_sub_merchant_alone(merchant):
     body["sub_orders"][0] |= {"mchid": sp.mchid, "sub_mchid": sp.credentials["sub"][0]["mchid"]}
     body["combine_payer_info"] = {"openid": "oProviders"}
     await sp.post(f"{BASE}/jsapi", body)
+
+
+async def test_a_provider_names_the_sub_merchant_of_every_part(merchant):
+    sp = merchant.become(merchant.credentials["sp"])
+    body = combined(merchant, combine_appid=sp.mini["appid"], combine_mchid=sp.mchid)
+    body["sub_orders"][0] |= {"mchid": sp.mchid, "sub_mchid": sp.credentials["sub"][0]["mchid"]}
+    body["sub_orders"][1] |= {"mchid": sp.mchid}
+    answer = await sp.call("POST", f"{BASE}/jsapi", body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
+    assert answer.headers["Request-ID"].endswith("-268443704")
+
+
+@pytest.mark.parametrize("suffix", ["Z", ".123456789+08:00"])
+async def test_time_expire_of_a_combined_order_is_rfc_3339_as_such(merchant, suffix):
+    until = in_minutes(3 * 24 * 60)[:19] + suffix
+    await merchant.post(f"{BASE}/jsapi", combined(merchant, time_expire=until))
 
 
 async def test_closing_a_combined_number_that_was_never_ordered_burns_it(merchant):

@@ -91,6 +91,7 @@ async def test_an_error_answer_means_that_nothing_happened(merchant, fault, stat
         ("openid_not_matching", 400, "INVALID_REQUEST", "appid与openid不匹配"),
         ("openid_invalid", 400, "PARAM_ERROR", "无效的openid"),
         ("number_used", 403, "OUT_TRADE_NO_USED", "商户订单号重复"),
+        ("service_unavailable", 503, "SERVICE_UNAVAILABLE", "服务不可用"),
     ],
 )
 async def test_the_other_forms_of_a_refusal_can_be_asked_for(

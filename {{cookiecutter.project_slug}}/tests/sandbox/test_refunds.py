@@ -161,10 +161,10 @@ async def test_a_payment_can_be_refunded_for_a_year(merchant):
 
 async def test_what_is_not_paid_or_not_there_cannot_be_refunded(merchant):
     body, _ = await merchant.prepay()
-    for number in (body["out_trade_no"], "Snobody"):
+    for number, message in ((body["out_trade_no"], "原订单不存在"), ("Snobody", "订单不存在")):
         answer = await refund(merchant, number)
         assert told(answer) == (404, "RESOURCE_NOT_EXISTS")
-        assert answer.json()["message"] == "原订单不存在"
+        assert answer.json()["message"] == message
         merchant.verify(answer)
     none = await refund(merchant, None, transaction_id="4200999")
     assert told(none) == (404, "RESOURCE_NOT_EXISTS")
@@ -231,9 +231,10 @@ async def test_without_money_in_the_account_nothing_is_refunded(merchant):
         ("invalid_req_too_much", 429, "FREQUENCY_LIMITED"),
         ("bizerr_need_retry", 500, "SYSTEM_ERROR"),
         ("10000001", 400, "INVALID_REQUEST"),
+        ("user_account_abnormal", 403, "USER_ACCOUNT_ABNORMAL"),
     ],
 )
-async def test_a_refund_that_is_put_off_is_made_later_with_the_same_number(
+async def test_a_refund_that_is_not_accepted_can_be_made_later_with_the_same_number(
     merchant, fault, status, code
 ):
     number, _ = await paid(merchant)
