@@ -33,6 +33,7 @@ from .wire import (
 )
 from .world import SEVEN_DAYS, Order, Purchase, World
 
+UNKNOWN_ORDER, OTHER_MERCHANT, OTHER_SUB_MERCHANT = 268512771, 268447843, 268447845
 NAMES = ("appid", "mchid", "sp_appid", "sp_mchid", "sub_appid", "sub_mchid")
 
 
@@ -148,9 +149,12 @@ def number_used() -> RefusalError:
     return RefusalError(400, "INVALID_REQUEST", message, number=OTHER_PARAMETERS)
 
 
-def not_found() -> RefusalError:
-    """Refuse a number that was never accepted."""
-    return RefusalError(404, "ORDER_NOT_EXIST", "订单不存在", number=268512771)
+def not_found(number: int = UNKNOWN_ORDER) -> RefusalError:
+    """Refuse a number that was never accepted, or that is of another merchant.
+
+    Only the numbers of the latter are published: OTHER_MERCHANT, OTHER_SUB_MERCHANT.
+    """
+    return RefusalError(404, "ORDER_NOT_EXIST", "订单不存在", number=number)
 
 
 def _payer(body: dict[str, Any], product: str) -> dict[str, str]:
@@ -207,7 +211,7 @@ def _purchase(world: World, product: str, body: dict[str, Any], payer: dict[str,
 
 def _check_owner(call: Call, order: Order) -> None:
     if order.mchid != call.mchid:
-        raise RefusalError(400, "INVALID_REQUEST", "商户号与订单不匹配", number=268447843)
+        raise not_found(number=OTHER_MERCHANT)
 
 
 def _is_partner(call: Call) -> bool:
@@ -233,6 +237,5 @@ def _found(world: World, call: Call, number: str, named: Mapping[str, str]) -> O
     if order is None or order.purchase.combined:
         raise not_found()
     if not named.items() <= order.parties.items():
-        message = "特约商户号与订单不匹配"
-        raise RefusalError(400, "INVALID_REQUEST", message, number=268447845)
+        raise not_found(number=OTHER_SUB_MERCHANT)
     return order

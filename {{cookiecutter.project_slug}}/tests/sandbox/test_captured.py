@@ -31,6 +31,10 @@ NOT_PLAYED = {
 }
 
 
+#: of these only the number is published: status and code are the file's and the sandbox's own
+ONLY_NUMBER = {"number-not-the-orders-mchid", "number-not-the-orders-sub-mchid"}
+
+
 def scenario(*names: str) -> Callable[[Scenario], Scenario]:
     """Register what was sent when these answers came."""
 
@@ -297,13 +301,13 @@ async def test_the_sandbox_answers_as_wechat_did(merchant: Merchant, name: str) 
     if name in REFUND_FAULTS:
         await merchant.faults(refunds=REFUND_FAULTS[name])
     wanted, said = FILES[name], await SCENARIOS[name](merchant)
-    assert said.status_code == wanted["status"], said.text
     if number := wanted.get("request_id_number"):
         assert said.headers["Request-ID"].endswith(f"-{number}")
-    if "body" not in wanted:
-        assert said.content == b""
-    else:
-        assert captured.differences(wanted, said.json(), "message") == [], said.text
+    if name not in ONLY_NUMBER:
+        assert said.status_code == wanted["status"], said.text
+        same = captured.differences(wanted, said.json(), "message") if "body" in wanted else []
+        assert same == [], said.text
+    assert bool(said.content) is ("body" in wanted)
     if said.status_code not in (401, 405) and "User-Agent" in said.request.headers:
         assert ("Wechatpay-Signature" in said.headers) is (name != "path-unknown")
     if "Wechatpay-Signature" in said.headers:

@@ -121,7 +121,7 @@ async def test_another_merchants_transaction_is_not_shown(merchant):
     number = (await merchant.pay(prepay_id))["transaction_id"]
     other = merchant.become(merchant.credentials["others"][0])
     answer = await other.call("GET", f"{ORDERS}/id/{number}?mchid={other.mchid}")
-    assert told(answer) == (400, "INVALID_REQUEST")
+    assert told(answer) == (404, "ORDER_NOT_EXIST")
     assert answer.headers["Request-ID"].endswith("-268447843")
 
 

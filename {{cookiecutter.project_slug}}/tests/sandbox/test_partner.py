@@ -101,11 +101,11 @@ async def test_a_number_is_the_providers_over_all_sub_merchants(sp):
     answer = await sp.call("POST", f"{BASE}/jsapi", other)
     assert answer.headers["Request-ID"].endswith("-268498688")
     asked = await query(sp, body["out_trade_no"], 1)
-    assert (asked.status_code, asked.json()["code"]) == (400, "INVALID_REQUEST")
+    assert (asked.status_code, asked.json()["code"]) == (404, "ORDER_NOT_EXIST")
     assert asked.headers["Request-ID"].endswith("-268447845")
     close = {"sp_mchid": sp.mchid, "sub_mchid": subs(sp)[1]}
     path = f"{BASE}/out-trade-no/{body['out_trade_no']}/close"
-    assert (await sp.call("POST", path, close)).status_code == 400
+    assert (await sp.call("POST", path, close)).status_code == 404
     close["sub_mchid"] = subs(sp)[0]
     assert (await sp.call("POST", path, close)).status_code == 204
 
