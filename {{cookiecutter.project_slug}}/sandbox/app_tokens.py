@@ -78,9 +78,9 @@ class Tokens:
         return token.appid
 
     def _issue(self, call: str, appid: str, now: float) -> AppToken:
-        made = AppToken(secrets.token_urlsafe(100), appid, now + LIFETIME)
-        self._issued[made.text] = self._newest[call, appid] = made
-        return made
+        issued = AppToken(secrets.token_urlsafe(100), appid, now + LIFETIME)
+        self._issued[issued.text] = self._newest[call, appid] = issued
+        return issued
 
     def _count(self, call: str, appid: str, now: float) -> None:
         moment = datetime.fromtimestamp(now, BEIJING)

@@ -19,7 +19,7 @@ PAID_LATELY = 300
 def token(world: World, call: Call) -> dict[str, Any]:
     """Answer GET /cgi-bin/token (获取接口调用凭据): every call replaces the token before."""
     appid = _client(world, call.query)
-    return _said(world, world.tokens.renew(appid, world.clock.now()))
+    return _token_answer(world, world.tokens.renew(appid, world.clock.now()))
 
 
 def stable_token(world: World, call: Call) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def stable_token(world: World, call: Call) -> dict[str, Any]:
     if not isinstance(force, bool):
         raise LoginError(47001)
     issue = world.tokens.force if force else world.tokens.stable
-    return _said(world, issue(appid, world.clock.now()))
+    return _token_answer(world, issue(appid, world.clock.now()))
 
 
 def ticket(world: World, call: Call) -> dict[str, Any]:
@@ -109,8 +109,8 @@ def _appid(world: World, call: Call) -> str:
     return world.tokens.check(text, world.clock.now())
 
 
-def _said(world: World, made: AppToken) -> dict[str, Any]:
-    return {"access_token": made.text, "expires_in": round(made.until - world.clock.now())}
+def _token_answer(world: World, issued: AppToken) -> dict[str, Any]:
+    return {"access_token": issued.text, "expires_in": round(issued.until - world.clock.now())}
 
 
 def _json(body: bytes) -> dict[str, Any]:

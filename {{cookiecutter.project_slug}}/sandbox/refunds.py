@@ -105,7 +105,7 @@ def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
     return found | _promotion(paid, refund, amount) | _success_time(refund, status)
 
 
-def share(order: Order, refund: Refund) -> dict[str, int]:
+def split(order: Order, refund: Refund) -> dict[str, int]:
     """Split a refund as its payment was: total, refund, payer_total, payer_refund, in fen."""
     return _amount(order, payment_of(order, refund), refund)
 

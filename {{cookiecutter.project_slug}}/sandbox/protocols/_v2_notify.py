@@ -4,7 +4,7 @@ import secrets
 
 from ..notifications import Notification
 from ..objects import TRADE_TYPES
-from ..refunds import address, payment_of, share
+from ..refunds import address, payment_of, split
 from ..world import Order, Purchase, Refund, Transaction, World
 from . import _v2_xml as v2_xml
 from ._v2_wire import Fields, local
@@ -30,9 +30,9 @@ def paid_fields(order: Order) -> Fields:
 
 def refund_fields(order: Order, made: Refund) -> Fields:
     """Say what is known of a refund, split as its payment was."""
-    paid, amount = payment_of(order, made), share(order, made)
+    paid, amount = payment_of(order, made), split(order, made)
     coupon_fen = made.refund - amount["payer_refund"]
-    said = {
+    split_fields = {
         "transaction_id": made.transaction_id,
         "out_trade_no": order.out_trade_no,
         "out_refund_no": made.out_refund_no,
@@ -44,8 +44,8 @@ def refund_fields(order: Order, made: Refund) -> Fields:
         "cash_refund_fee": str(amount["payer_refund"]),
     }
     if not paid.coupon_fen:
-        return said
-    return said | {
+        return split_fields
+    return split_fields | {
         "settlement_total_fee": str(amount["payer_total"]),
         "settlement_refund_fee": str(amount["payer_refund"]),
         "coupon_refund_fee": str(coupon_fen),

@@ -201,7 +201,7 @@ def _check_order(world: World, asked: Fields, product: str, now: float) -> None:
     if not is_notify_url(asked["notify_url"]):
         raise BusinessError("PARAM_ERROR", "notify_url参数格式有误")
     fen(asked, "total_fee")
-    if asked.get("time_expire") and _moment(asked["time_expire"]) < now + SOONEST_EXPIRY:
+    if asked.get("time_expire") and _moment(asked["time_expire"]) < int(now) + SOONEST_EXPIRY:
         raise BusinessError("PARAM_ERROR", "time_expire时间过短，刷卡至少1分钟，其他5分钟")
     _check_product(asked, product)
     if product == "jsapi":
