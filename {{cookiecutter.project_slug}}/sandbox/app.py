@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sanic import HTTPResponse, Request, Sanic, json, raw, text
@@ -17,6 +17,7 @@ from . import (
     bills,
     cashier,
     certificates,
+    cgi,
     combine,
     controls,
     exchange,
@@ -26,6 +27,7 @@ from . import (
     protocols,
     refunds,
 )
+from .addresses import CHECKMWEB
 from .wire import Answer, Call, compact
 from .world import World
 
@@ -34,43 +36,54 @@ ORDERS, PARTNER_ORDERS = "/v3/pay/transactions", "/v3/pay/partner/transactions"
 COMBINED = "/v3/combine-transactions"
 PRODUCTS = ("jsapi", "h5", "native", "app")
 REFUNDS = "/v3/refund/domestic/refunds"
+ALGORITHM = ("algorithm_type",)
 Handler = Callable[[World, Call], Answer]
 
 
-def _orders(base: str, *, partner: bool) -> list[tuple[str, str, str, Handler]]:
+class Route(NamedTuple):
+    """One call of the v3 API: `name` in the fault menu, `query` lists its query parameters."""
+
+    method: str
+    path: str
+    name: str
+    handler: Handler
+    query: tuple[str, ...] = ()
+
+
+def _orders(base: str, *, partner: bool) -> list[Route]:
     products = (*PRODUCTS, "scannedpos") if partner else PRODUCTS
     prepay = partial(partial, orders.prepay, partner=partner)
+    named = ("sp_mchid", "sub_mchid") if partner else ("mchid",)
     return [
-        *(("POST", f"{base}/{name}", "prepay", prepay(product=name)) for name in products),
-        ("GET", f"{base}/out-trade-no/<out_trade_no>", "query", orders.query),
-        ("GET", f"{base}/id/<transaction_id>", "query", orders.query_by_id),
-        ("POST", f"{base}/out-trade-no/<out_trade_no>/close", "close", orders.close),
+        *(Route("POST", f"{base}/{name}", "prepay", prepay(product=name)) for name in products),
+        Route("GET", f"{base}/out-trade-no/<out_trade_no>", "query", orders.query, named),
+        Route("GET", f"{base}/id/<transaction_id>", "query", orders.query_by_id, named),
+        Route("POST", f"{base}/out-trade-no/<out_trade_no>/close", "close", orders.close),
     ]
 
 
-def _combined(base: str) -> list[tuple[str, str, str, Handler]]:
+def _combined(base: str) -> list[Route]:
     number = f"{base}/out-trade-no/<combine_out_trade_no>"
     return [
         *(
-            ("POST", f"{base}/{name}", "prepay", partial(combine.prepay, product=name))
+            Route("POST", f"{base}/{name}", "prepay", partial(combine.prepay, product=name))
             for name in PRODUCTS
         ),
-        ("GET", number, "query", combine.query),
-        ("POST", f"{number}/close", "close", combine.close),
+        Route("GET", number, "query", combine.query),
+        Route("POST", f"{number}/close", "close", combine.close),
     ]
 
 
-#: method, path, the call's name in the fault menu, handler
-CALLS: list[tuple[str, str, str, Handler]] = [
+CALLS: list[Route] = [
     *_orders(ORDERS, partner=False),
     *_orders(PARTNER_ORDERS, partner=True),
     *_combined(COMBINED),
-    ("POST", REFUNDS, "refund", refunds.create),
-    ("GET", f"{REFUNDS}/<out_refund_no>", "refund_query", refunds.query),
-    ("GET", "/v3/bill/tradebill", "bill", bills.apply_trade_bill),
-    ("GET", "/v3/bill/fundflowbill", "bill", bills.apply_fund_flow),
-    ("GET", "/v3/billdownload/file", "bill", bills.download),
-    ("GET", "/v3/certificates", "certificates", certificates.certificates),
+    Route("POST", REFUNDS, "refund", refunds.create),
+    Route("GET", f"{REFUNDS}/<out_refund_no>", "refund_query", refunds.query, ("sub_mchid",)),
+    Route("GET", "/v3/bill/tradebill", "bill", bills.apply_trade_bill, bills.TRADE_BILL),
+    Route("GET", "/v3/bill/fundflowbill", "bill", bills.apply_fund_flow, bills.FUND_FLOW),
+    Route("GET", bills.DOWNLOAD, "bill", bills.download, ("token",)),
+    Route("GET", "/v3/certificates", "certificates", certificates.certificates, ALGORITHM),
 ]
 FILES = {
     "/": ("console/index.html", "text/html; charset=utf-8"),
@@ -109,16 +122,19 @@ def create_app(world: World | None = None) -> Sanic[Any, Any]:
 
 
 def _add_wechat(app: Sanic[Any, Any], world: World) -> None:
-    for n, (method, path, name, handler) in enumerate(CALLS):
-        view = partial(exchange.v3, world, name, handler)
-        app.add_route(view, path, methods=[method], name=f"v3_{n}", unquote=True)
+    for n, route in enumerate(CALLS):
+        view = partial(exchange.v3, world, route.name, route.handler, route.query)
+        app.add_route(view, route.path, methods=[route.method], name=f"v3_{n}", unquote=True)
     for path, (name, answer) in login.CALLS.items():
         view = partial(exchange.sns, world, name, answer)
         app.add_route(view, path, methods=["GET", "POST"], name=answer.__name__)
+    for path, (name, handler) in cgi.CALLS.items():
+        view = partial(exchange.cgi, world, name, handler)
+        app.add_route(view, path, methods=["GET", "POST"], name=handler.__name__)
     app.add_route(
         partial(authorize.authorize, world), "/connect/oauth2/authorize", name="authorize"
     )
-    app.add_route(partial(h5.page, world), "/cgi-bin/mmpayweb-bin/checkmweb", name="h5_page")
+    app.add_route(partial(h5.page, world), CHECKMWEB, name="h5_page")
 
 
 def _add_controls(app: Sanic[Any, Any], world: World) -> None:

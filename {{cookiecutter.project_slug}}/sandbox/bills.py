@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import partial
 
+from .addresses import bill_origin
 from .bill_lines import fund_flow, trade_bill
 from .clock import BEIJING
 from .wire import Answer, Call, RefusalError, api_headers, json_answer, parameter_error
 from .world import World
 
 LIFETIME = 300  # seconds in which a link can be used
+DOWNLOAD = "/v3/billdownload/file"
+TRADE_BILL = ("bill_date", "bill_type", "sub_mchid", "tar_type")
+FUND_FLOW = ("bill_date", "account_type", "tar_type")
 READY = time(10, tzinfo=BEIJING)
 MONTHS = 92  # days
 BILL_TYPES = ("ALL", "SUCCESS", "REFUND")
@@ -39,14 +43,14 @@ def apply_trade_bill(world: World, call: Call) -> Answer:
     kind = _choice(call, "bill_type", BILL_TYPES)
     sub = _sub_mchid(world, call)
     write = partial(trade_bill, world, call.mchid, sub, kind=kind)
-    return _apply(world, call, {"bill_type", "sub_mchid"}, write)
+    return _apply(world, call, write)
 
 
 def apply_fund_flow(world: World, call: Call) -> Answer:
     """Answer GET /v3/bill/fundflowbill (申请资金账单): every movement is in the account BASIC."""
     account = _choice(call, "account_type", ACCOUNTS)
     write = partial(fund_flow, world, call.mchid) if account == "BASIC" else lambda _: b""
-    return _apply(world, call, {"account_type"}, write)
+    return _apply(world, call, write)
 
 
 def download(world: World, call: Call) -> Answer:
@@ -60,11 +64,8 @@ def download(world: World, call: Call) -> Answer:
     return Answer(200, bill.content, headers, signed=False, cut=bill.cut)
 
 
-def _apply(world: World, call: Call, choices: set[str], write: Callable[[date], bytes]) -> Answer:
+def _apply(world: World, call: Call, write: Callable[[date], bytes]) -> Answer:
     packed = _choice(call, "tar_type", ("", "GZIP")) == "GZIP"
-    if unknown := call.query.keys() - {"bill_date", "tar_type", *choices}:
-        name = min(unknown)
-        raise parameter_error(f"/query/{name}", call.query[name], "未定义的参数")
     content = write(_day(world, call))
     if not content:
         raise RefusalError(400, "NO_STATEMENT_EXIST", "请求的账单文件不存在")
@@ -78,7 +79,7 @@ def _apply(world: World, call: Call, choices: set[str], write: Callable[[date], 
         {
             "hash_type": "SHA1",
             "hash_value": secrets.token_hex(20) if fault == "wrong_hash" else digest,
-            "download_url": f"http://{call.headers['host']}/v3/billdownload/file?token={token}",
+            "download_url": f"{bill_origin(call.headers['host'])}{DOWNLOAD}?token={token}",
         },
     )
 

@@ -15,11 +15,22 @@ from .world import Purchase, World
 SIGNED = ("appId", "timeStamp", "nonceStr", "package")
 BRIDGE = (*SIGNED, "signType", "paySign")
 APP = ("appId", "partnerId", "prepayId", "packageValue", "nonceStr", "timeStamp", "sign")
+#: how an App of APIv2 names the same; both are what its SDK is handed
+V2_APP = {
+    "appid": "appId",
+    "partnerid": "partnerId",
+    "prepayid": "prepayId",
+    "package": "packageValue",
+    "noncestr": "nonceStr",
+    "timestamp": "timeStamp",
+    "sign": "sign",
+}
 APP_CODES = {"ok": "app:0", "cancel": "app:-2", "fail": "app:-1", "typing": "app:-1"}
 
 
 def signed_text(form: Mapping[str, Any]) -> str:
     """Build the four lines that are signed; an App signs the bare prepay_id."""
+    form = _renamed(form)
     names = ("appId", "timeStamp", "nonceStr", "prepayId") if "prepayId" in form else SIGNED
     return "".join(f"{form.get(name, '')}\n" for name in names)
 
@@ -30,6 +41,7 @@ def pay(world: World, form: Mapping[str, Any], person: str | None = None) -> dic
     `form` is the invoke object with the options of POST /_sandbox/pay; `person` is the openid of
     the cookie. Without any openid the buyer who ordered is the one who pays.
     """
+    form = _renamed(form)
     purchase = find(world, prepay_id(form))
     if purchase and form.get("outcome") != "typing":
         purchase.typing = False  # the password screen is gone, whatever comes of this call
@@ -45,8 +57,16 @@ def pay(world: World, form: Mapping[str, Any], person: str | None = None) -> dic
 
 
 def prepay_id(form: Mapping[str, Any]) -> str:
-    """Read the prepay_id of either form."""
+    """Read the prepay_id of any form."""
+    form = _renamed(form)
     return str(form.get("prepayId") or str(form.get("package", "")).removeprefix("prepay_id="))
+
+
+def _renamed(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the fields of an App of APIv2 the names that APIv3 uses."""
+    if "prepayid" not in form:
+        return form
+    return {V2_APP.get(name, name): value for name, value in form.items()}
 
 
 def _check_invoke(world: World, form: Mapping[str, Any], purchase: Purchase | None) -> None:
@@ -68,8 +88,7 @@ def _check_invoke(world: World, form: Mapping[str, Any], purchase: Purchase | No
         raise DeclinedError(f"this prepay_id was made for {purchase.product}")
     if "prepayId" in form and not (app and app.kind == "app"):
         raise DeclinedError(f"appId {form['appId']} is not an App's")
-    partners = {purchase.mchid, purchase.orders[0].parties.get("sub_mchid")}
-    if "partnerId" in form and form["partnerId"] not in partners:
+    if "partnerId" in form and form["partnerId"] != purchase.mchid:  # a provider's own number
         raise DeclinedError(f"partnerId is {form['partnerId']}, not {purchase.mchid}")
 
 

@@ -16,7 +16,7 @@ def certificates(world: World, call: Call) -> Answer:
         at = "/query/algorithm_type"
         raise parameter_error(at, algorithm, "值应为 RSA、SM2、ALL 之一")
     if world.faults.menu["signing"] == "public_key" or algorithm == "SM2":
-        message = "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥"
+        message = "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥。"
         raise RefusalError(404, "RESOURCE_NOT_EXISTS", message)
     merchant = world.keys.merchant(call.mchid)
     assert merchant is not None

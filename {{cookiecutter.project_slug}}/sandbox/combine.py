@@ -3,19 +3,29 @@
 doc/v3/merchant/4012556926 and doc/v3/partner/4012757938.
 """
 
+import math
 from typing import Any
 
 from . import combine_fields
-from .checks import check_appid, check_openid, check_sub_mchid, check_values, parse_time
+from .checks import (
+    check_appid,
+    check_direct,
+    check_openid,
+    check_sub_mchid,
+    check_time,
+    check_values,
+    parse_time,
+)
 from .gate import check_mchid
 from .objects import combined_object
-from .orders import again, answer, close_purchase, expiry, not_found, number_used
-from .schema import read_body
-from .wire import Answer, Call, RefusalError, json_answer, parameter_error
+from .orders import again, answer, burn, close_purchase, expiry, not_found, number_used
+from .schema import Rule, read_body
+from .wire import OUT_OF_RANGE, Answer, Call, RefusalError, json_answer, parameter_error
 from .world import Order, Purchase, World
 
-MOST_DIRECT = 10
+MOST = 50
 NAMES = ("mchid", "sub_mchid", "sub_appid")
+AT = "/uri_template/combine_out_trade_no"
 Numbers = list[tuple[Any, ...]]
 
 
@@ -24,7 +34,7 @@ def prepay(world: World, call: Call, product: str) -> Answer:
     rule = combine_fields.prepay(product)
     body = read_body(call.body, rule)
     check_values(body, rule.fields, world.clock.now())
-    _check_times(body)
+    _check_times(body, rule.fields["time_start"])
     check_mchid(call, body, "body")
     openid = _payer(body, product)
     _check_parties(world, body, openid)
@@ -39,6 +49,10 @@ def query(world: World, call: Call) -> Answer:
 def close(world: World, call: Call) -> Answer:
     """Answer POST …/out-trade-no/{combine_out_trade_no}/close: 204 if all sub orders are named."""
     body = read_body(call.body, combine_fields.CLOSE)
+    number = call.path["combine_out_trade_no"]
+    combine_fields.NUMBER.check(AT, number)
+    if (call.mchid, number) not in world.combined:
+        return burn(world, call.mchid, number)
     purchase = _found(world, call)
     if body["combine_appid"] != purchase.appid or _numbers(body) != _numbers(purchase.body):
         message = "关单的子单信息必须与下单时完全一致"
@@ -46,9 +60,11 @@ def close(world: World, call: Call) -> Answer:
     return close_purchase(world, purchase)
 
 
-def _check_times(body: dict[str, Any]) -> None:
+def _check_times(body: dict[str, Any], rule: Rule) -> None:
     start, end = body.get("time_start"), body.get("time_expire")
-    if start and end and parse_time(end) < parse_time(start) + 60:
+    if start:
+        check_time("time_start", start, rule, math.inf)
+    if start and end and (parse_time(end) or 0) < (parse_time(start) or 0) + 60:
         raise parameter_error("/body/time_expire", end, "应晚于time_start至少1分钟")
 
 
@@ -64,9 +80,9 @@ def _payer(body: dict[str, Any], product: str) -> str:
 
 def _check_parties(world: World, body: dict[str, Any], openid: str) -> None:
     subs = body["sub_orders"]
-    if len(subs) < 2 or (len(subs) > MOST_DIRECT and not all("sub_mchid" in one for one in subs)):
-        issue = f"直连商户的子单数应在 2 到 {MOST_DIRECT} 之间"
-        raise parameter_error("/body/sub_orders", None, issue)
+    if len(subs) < 2 and "sub_mchid" not in subs[0]:
+        issue = f"直连商户的子单数应在 2 到 {MOST} 之间"
+        raise parameter_error("/body/sub_orders", len(subs), issue, number=OUT_OF_RANGE)
     if "subsidy_info" in body or "identity" in body.get("combine_payer_info", {}):
         raise RefusalError(403, "NO_AUTH", "商家暂时没有此类交易权限")
     check_appid(world, body["combine_appid"], body["combine_mchid"])
@@ -74,6 +90,8 @@ def _check_parties(world: World, body: dict[str, Any], openid: str) -> None:
         check_appid(world, body["combine_appid"], one["mchid"])
         if "sub_mchid" in one:
             check_sub_mchid(world, one["mchid"], one["sub_mchid"])
+        else:
+            check_direct(world, one["mchid"])
         if "sub_appid" in one:
             check_appid(world, one["sub_appid"], one.get("sub_mchid", one["mchid"]))
     if openid:
@@ -82,11 +100,14 @@ def _check_parties(world: World, body: dict[str, Any], openid: str) -> None:
 
 def _purchase(world: World, product: str, body: dict[str, Any], openid: str) -> Purchase:
     now, mchid, number = world.clock.now(), body["combine_mchid"], body["combine_out_trade_no"]
+    if (mchid, number) in world.burnt:
+        raise number_used()
     if known := world.combined.get((mchid, number)):
         again(known, product, body, now)
         return known
     numbers = [(one["mchid"], one["out_trade_no"]) for one in body["sub_orders"]]
-    if len(set(numbers)) < len(numbers) or any(one in world.orders for one in numbers):
+    taken = any(one in world.orders or one in world.burnt for one in numbers)
+    if taken or len(set(numbers)) < len(numbers):
         raise number_used()
     appid, until = body["combine_appid"], expiry(body, now)
     made = Purchase(mchid, number, product, body, appid, openid, now, until)
@@ -101,7 +122,7 @@ def _purchase(world: World, product: str, body: dict[str, Any], openid: str) -> 
 
 def _found(world: World, call: Call) -> Purchase:
     number = call.path["combine_out_trade_no"]
-    combine_fields.NUMBER.check("/url/combine_out_trade_no", number)
+    combine_fields.NUMBER.check(AT, number)
     if (found := world.combined.get((call.mchid, number))) is None:
         raise not_found()
     return found

@@ -2,7 +2,16 @@
 
 from functools import cache
 
-from .fields import APPID, MCHID, OPENID, OUT_TRADE_NO, h5_info
+from .fields import (
+    APPID,
+    ATTACH,
+    DESCRIPTION,
+    MCHID,
+    NOTIFY_URL,
+    OPENID,
+    OUT_TRADE_NO,
+    h5_info,
+)
 from .schema import Flag, Items, Number, Opaque, Record, Rule, Text
 
 MOST_FEN = 10_000_000 * 100
@@ -20,7 +29,7 @@ _SUB_ORDER = Record(
         "mchid": MCHID,
         **_OPTIONAL,
         "out_trade_no": OUT_TRADE_NO,
-        "attach": Text(label="附加数据", most=128),
+        "attach": ATTACH,
         "amount": Record(
             label="订单金额",
             required=True,
@@ -29,7 +38,7 @@ _SUB_ORDER = Record(
                 "currency": Text(label="标价币种", required=True, most=8, choices=("CNY",)),
             },
         ),
-        "description": Text(label="商品描述", required=True, most=127),
+        "description": DESCRIPTION,
         "detail": Text(label="商品详情", most=6000),
         "goods_tag": Text(label="订单优惠标记", most=32),
         "profit_sharing": Flag(label="是否指定分账"),
@@ -64,9 +73,9 @@ def prepay(product: str) -> Record:
             "scene_info": Record(label="场景信息", required=product == "h5", fields=scene),
             "sub_orders": Items(label="子单信息", required=True, item=_SUB_ORDER, most=50),
             "combine_payer_info": Record(label="支付者", fields=payer),
-            "time_start": Text(label="交易起始时间", most=32),
-            "time_expire": Text(label="交易结束时间", most=32),
-            "notify_url": Text(label="通知地址", required=True, most=255),
+            "time_start": Text(label="交易起始时间", most=64),
+            "time_expire": Text(label="交易结束时间", most=64),
+            "notify_url": NOTIFY_URL,
             "limit_pay": Items(label="指定支付方式", item=_LIMIT, most=3),
             "trade_scenario": Text(label="交易场景", most=32),
             "subsidy_info": Opaque(label="贴息信息"),

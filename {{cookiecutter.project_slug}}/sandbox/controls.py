@@ -112,7 +112,9 @@ def set_faults(world: World, form: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise ControlError(str(error)) from error
     if form.get("rotate_certificates"):
-        world.keys.rotate()
+        world.keys.rotate(world.clock.now())
+    if form.get("leading_zero_serials"):
+        world.keys.lead_with_zero()
     return world.faults.menu
 
 

@@ -1,15 +1,26 @@
 """One exchange from the first byte to the log: gate, fault, call, signature, and the cut wire."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from sanic import HTTPResponse, Request
 
 from . import login
+from .errcodes import LoginError, login_answer
 from .gate import authenticate, is_order
+from .schema import check_query
 from .sealing import answer_signer, signature_headers
-from .wire import Answer, Call, RefusalError, json_answer
+from .wire import (
+    OTHER_PARAMETERS,
+    TOO_FREQUENT,
+    UNPUBLISHED,
+    Answer,
+    Call,
+    RefusalError,
+    json_answer,
+)
 from .world import World
 
 HANG_SECONDS = 60
@@ -23,21 +34,36 @@ REFUSALS = {
     "bill": (400, "INVALID_REQUEST", "请求参数符合参数格式，但不符合业务规则"),
     "certificates": (403, "NO_AUTH", "商户无权限"),
 }
+PRODUCT_OFF = "商户号该产品权限未开通，请前往商户平台>产品中心检查后重试"
+RESTRICTED = "此商家的收款功能已被限制，暂无法支付。"
+#: status, code, message and number of the refusals that can be asked for instead of an order
+OF_PREPAY = {
+    "openid_mismatch": (500, "OPENID_MISMATCH", "openid和appid不匹配", UNPUBLISHED),
+    "openid_not_matching": (400, "INVALID_REQUEST", "appid与openid不匹配", UNPUBLISHED),
+    "openid_invalid": (400, "PARAM_ERROR", "无效的openid", UNPUBLISHED),
+    "number_used": (403, "OUT_TRADE_NO_USED", "商户订单号重复", OTHER_PARAMETERS),
+    "already_paid": (400, "INVALID_REQUEST", "该订单已支付", 268498689),
+    "product_off": (403, "NO_AUTH", PRODUCT_OFF, UNPUBLISHED),
+    "receiving_restricted": (403, "NO_AUTH", RESTRICTED, 268448010),
+    "merchant_unavailable": (403, "NO_AUTH", "商户不可用", 268443715),
+    "service_unavailable": (503, "SERVICE_UNAVAILABLE", "服务不可用", UNPUBLISHED),
+}
 
 
 async def v3(
     world: World,
     name: str,
     handler: Callable[[World, Call], Answer],
+    query: Collection[str],
     request: Request,
     **path: str,
 ) -> HTTPResponse:
-    """Answer a signed call; `name` is the call of the fault menu."""
+    """Answer a signed call: `name` in the fault menu, `query` lists its query parameters."""
     call, fault = read_call(request, path), None
     try:
         authenticate(world.keys, call)
         fault = world.faults.for_call(name)
-        answer = _instead(name, fault) or handler(world, call)
+        answer = _instead(name, fault) or _answer(world, handler, query, call)
         answer.verdict += f": {PASSED}" if answer.verdict == "passed" else ""
     except RefusalError as refusal:
         answer = refusal.answer()
@@ -52,13 +78,34 @@ async def sns(
     request: Request,
 ) -> HTTPResponse:
     """Answer a login call: unsigned, always 200."""
-    call, fault = read_call(request, {}), world.faults.for_call(name)
+    return await _unsigned(world, name, request, {}, lambda call: handler(world, call.query))
+
+
+async def cgi(
+    world: World,
+    name: str,
+    handler: Callable[[World, Call], dict[str, Any]],
+    request: Request,
+    **path: str,
+) -> HTTPResponse:
+    """Answer a call about the tokens of apps, or one that brings such a token: likewise."""
+    return await _unsigned(world, name, request, path, partial(handler, world))
+
+
+async def _unsigned(
+    world: World,
+    name: str,
+    request: Request,
+    path: dict[str, str],
+    act: Callable[[Call], dict[str, Any]],
+) -> HTTPResponse:
+    call, fault = read_call(request, path), world.faults.for_call(name)
     try:
         if fault in login.FAULTS[name]:
-            raise login.LoginError(login.FAULTS[name][fault])
+            raise LoginError(login.FAULTS[name][fault])
         reset = fault == "reset_before"
-        answer = Answer(None) if reset else login.login_answer(handler(world, call.query))
-    except login.LoginError as error:
+        answer = Answer(None) if reset else login_answer(act(call))
+    except LoginError as error:
         answer = error.answer()
     return await deliver(world, request, call, answer, fault)
 
@@ -84,15 +131,24 @@ def write_log(world: World, call: Call, answer: Answer) -> None:
     )
 
 
+def _answer(
+    world: World, handler: Callable[[World, Call], Answer], query: Collection[str], call: Call
+) -> Answer:
+    check_query(call.query, query)
+    return handler(world, call)
+
+
 def _instead(name: str, fault: str | None) -> Answer | None:
     """Answer instead of the call: in all of these nothing happens."""
     match fault:
         case "500":
             raise RefusalError(500, "SYSTEM_ERROR", "系统异常，请稍后重试")
         case "429":
-            raise RefusalError(429, "FREQUENCY_LIMITED", "频率过高，请稍后重试", number=268447840)
-        case "refuse":
-            raise RefusalError(*REFUSALS[name])
+            raise RefusalError(
+                429, "FREQUENCY_LIMITED", "频率过高，请稍后重试", number=TOO_FREQUENT
+            )
+        case str() if fault == "refuse" or fault in OF_PREPAY:
+            raise _refusal(name, fault)
         case "202" if name == "close":
             return json_answer(202, {"code": "USER_PAYING", "message": "用户支付中，请稍后再试"})
         case "202":
@@ -102,13 +158,22 @@ def _instead(name: str, fault: str | None) -> Answer | None:
     return None
 
 
+def _refusal(name: str, fault: str) -> RefusalError:
+    status, code, message, number = OF_PREPAY.get(fault, (*REFUSALS[name], UNPUBLISHED))
+    return RefusalError(status, code, message, number=number)
+
+
 def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
-    """Sign every 2xx, the empty 204 too; a 401 about an order has no Request-ID either."""
+    """Sign every answer to a merchant who has proved to be one, refusals too.
+
+    A 401 is never signed, and one about an order has no Request-ID either.
+    """
     if answer.status == 401 and is_order(call):
         del answer.headers["Request-ID"]
-    if answer.signed and answer.status in (200, 202, 204):
+    if answer.signed and answer.status and call.mchid:
         signing = world.faults.menu["signing"]
-        signer = answer_signer(world.keys, signing, call.headers.get("wechatpay-serial"))
+        wanted = call.headers.get("wechatpay-serial", "")
+        signer = answer_signer(world.keys, signing, wanted, world.clock.now())
         answer.headers |= signature_headers(signer, answer.body, fault or "good")[0]
 
 

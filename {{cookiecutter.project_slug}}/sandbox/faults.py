@@ -6,14 +6,31 @@ from typing import Any
 
 CALLS = (
     *("prepay", "query", "close", "refund", "refund_query", "certificates", "bill"),
-    *("code2session", "oauth", "any"),
+    *("code2session", "oauth", "token", "wxa", "any"),
 )
-LOGINS = ("code2session", "oauth")
+LOGINS = ("code2session", "oauth", "token", "wxa")
 OF_SIGNED_ANSWERS = ("202", "signtest", "wrong_key")
-ANSWERS = ("500", "429", "hang", "reset_before", "reset_after", "refuse", *OF_SIGNED_ANSWERS)
+#: refusals of an order that WeChat has in several forms, or for which nothing here is wrong
+OF_PREPAY = (
+    *("openid_mismatch", "openid_not_matching", "openid_invalid", "number_used", "already_paid"),
+    *("product_off", "receiving_restricted", "merchant_unavailable", "service_unavailable"),
+)
+ANSWERS = (
+    *("500", "429", "hang", "reset_before", "reset_after", "refuse"),
+    *OF_SIGNED_ANSWERS,
+    *OF_PREPAY,
+)
 NOTIFICATIONS = ("send", "drop", "duplicate", "reverse")
 SIGNATURES = ("good", "signtest", "unknown_serial", "wrong_key", "stale")
-REFUNDS = ("success", "abnormal", "closed", "not_enough")
+#: refunds that are put off, each channel says so in its own words
+POSTPONED = (
+    *("not_enough", "order_not_ready", "frequency_limited"),
+    *("invalid_req_too_much", "bizerr_need_retry"),
+)
+#: the same by a protocol that has numbers; all others say order_not_ready instead
+POSTPONED_BY_NUMBER = ("90000000", "23000003", "10000001", "30000000")
+NOT_ACCEPTED = (*POSTPONED, *POSTPONED_BY_NUMBER, "user_account_abnormal")
+REFUNDS = ("success", "abnormal", "closed", *NOT_ACCEPTED)
 ROWS = ("missing_row", "extra_row", "wrong_amount", "wrong_state")
 REFUND_ROWS = ("missing_refund", "extra_refund", "wrong_refund_amount")
 BILLS = ("good", "wrong_hash", "truncated", "cut", *ROWS, *REFUND_ROWS)
@@ -34,7 +51,9 @@ DEFAULTS: dict[str, Any] = {
     "times": None,
     "signing": "public_key",
     "rotate_certificates": False,
+    "leading_zero_serials": False,
 }
+ACTS = ("rotate_certificates", "leading_zero_serials")  # done at once, and then False again
 
 
 @dataclass(frozen=True)
@@ -56,7 +75,7 @@ class Faults:
         """Set the named keys, all or none; {} resets. Raises ValueError naming key and value."""
         checked = {key: _check(key, value) for key, value in wanted.items()}
         self.menu = self.menu | checked if wanted else DEFAULTS.copy()
-        self.menu["rotate_certificates"] = False
+        self.menu |= dict.fromkeys(ACTS, False)
 
     def for_call(self, call: str) -> str | None:
         """Take the fault for the answer to this call, its own before that of `any`."""
@@ -113,7 +132,7 @@ def _fits(key: str, value: Any) -> bool:
             return is_integer
         case "times":
             return value is None or (is_integer and value > 0)
-        case "rotate_certificates":
+        case str() if key in ACTS:
             return isinstance(value, bool)
     return value in CHOICES[key]
 
@@ -128,4 +147,6 @@ def _check_answers(value: Any) -> dict[str, str]:
             raise ValueError(f"answers.{call} cannot be {fault!r}: {', '.join(ANSWERS)}")
         if call in LOGINS and str(fault) in OF_SIGNED_ANSWERS:
             raise ValueError(f"answers.{call} cannot be {fault!r}: logins are not signed")
+        if call != "prepay" and str(fault) in OF_PREPAY:
+            raise ValueError(f"answers.{call} cannot be {fault!r}: that is of prepay alone")
     return {call: str(fault) for call, fault in value.items()}

@@ -1,15 +1,20 @@
 """The fields of the order API, their limits and WeChat's names for them.
 
-doc/v3/merchant/4012525167 and 4012525182; each number is a length in characters unless said.
+doc/v3/merchant/4012525167 and 4012525182; each number is a length in characters
+unless `in_bytes` says UTF-8 bytes.
 """
 
 from functools import cache
 
 from .schema import Flag, Items, Number, Opaque, Record, Rule, Text
 
+NUMBER_PATTERN = r"[0-9a-zA-Z_\-\|\*]+"
 OUT_TRADE_NO = Text(
-    label="商户订单号", required=True, least=6, most=32, pattern=r"[0-9A-Za-z_\-|*]+"
+    label="商户订单号", required=True, least=6, most=32, in_bytes=True, pattern=NUMBER_PATTERN
 )
+DESCRIPTION = Text(label="商品描述", required=True, most=127, in_bytes=True)
+ATTACH = Text(label="附加数据", most=128, in_bytes=True)
+NOTIFY_URL = Text(label="通知地址", required=True, most=255)
 TRANSACTION_ID = Text(label="微信支付订单号", required=True, most=32, pattern=r"[0-9A-Za-z]+")
 MCHID = Text(label="商户号", required=True, most=32, pattern=r"[0-9]+")
 APPID = Text(label="公众账号ID", required=True, most=32, pattern=r"[0-9A-Za-z]+")
@@ -107,11 +112,11 @@ def prepay(product: str, *, partner: bool) -> Record:
         label="下单",
         fields={
             **parties,
-            "description": Text(label="商品描述", required=True, most=127),
+            "description": DESCRIPTION,
             "out_trade_no": OUT_TRADE_NO,
-            "time_expire": Text(label="支付结束时间", most=64),
-            "attach": Text(label="商户数据包", most=128),
-            "notify_url": Text(label="商户回调地址", required=True, most=255),
+            "time_expire": Text(label="交易结束时间", most=64),
+            "attach": ATTACH,
+            "notify_url": NOTIFY_URL,
             "goods_tag": Text(label="订单优惠标记", most=32),
             "limit_pay": Items(label="指定支付方式", item=_LIMIT, most=4),
             "support_fapiao": Flag(label="电子发票入口开放标识"),
@@ -158,9 +163,11 @@ REFUND = Record(
     fields={
         "sub_mchid": Text(label="特约商户号", most=32, pattern=r"[0-9]+"),
         "transaction_id": Text(label="微信支付订单号", most=32, pattern=r"[0-9A-Za-z]+"),
-        "out_trade_no": Text(label="商户订单号", least=6, most=32, pattern=r"[0-9A-Za-z_\-|*]+"),
+        "out_trade_no": Text(
+            label="商户订单号", least=6, most=32, in_bytes=True, pattern=NUMBER_PATTERN
+        ),
         "out_refund_no": OUT_REFUND_NO,
-        "reason": Text(label="退款原因", most=80),
+        "reason": Text(label="退款原因", most=80, in_bytes=True),
         "notify_url": Text(label="退款结果回调url", least=8, most=256),
         "funds_account": Text(label="退款资金来源", most=32, choices=("AVAILABLE", "UNSETTLED")),
         "amount": Record(

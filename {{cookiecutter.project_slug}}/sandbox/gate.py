@@ -13,6 +13,7 @@ from .sealing import SIGNATURE_TYPE, holds
 from .wire import BAD_SIGNATURE, ILLEGAL_PARAMETER, Call, RefusalError
 
 WINDOW = 300
+LONGEST_NONCE = 32
 PAIR_NAMES = {"mchid", "nonce_str", "timestamp", "serial_no", "signature"}
 FORMAT = "Http头Authorization值格式错误，请参考《微信支付商户REST API签名规则》"
 
@@ -27,11 +28,11 @@ def authenticate(keys: Keys, call: Call) -> None:
     pairs = _pairs(call)
     _check_timestamp(pairs["timestamp"])
     merchant = keys.merchant(pairs["mchid"])
-    if merchant is None or pairs["serial_no"] != merchant.signer.serial:
+    if merchant is None or pairs["serial_no"] not in (merchant.signer.serial, *merchant.serials):
         raise _sign_error("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
     _check_signature(merchant, call, pairs)
+    call.mchid = pairs["mchid"]  # from here on every answer is signed, refusals too
     _check_headers(call)
-    call.mchid = pairs["mchid"]
 
 
 def is_order(call: Call) -> bool:
@@ -58,6 +59,8 @@ def _pairs(call: Call) -> dict[str, str]:
     matches = [re.fullmatch(r'(\w+)="([^"]+)"', pair) for pair in rest.split(",")]
     pairs = {match[1]: match[2] for match in matches if match}
     if len(matches) != len(PAIR_NAMES) or pairs.keys() != PAIR_NAMES:
+        raise _sign_error(FORMAT)
+    if len(pairs["nonce_str"]) > LONGEST_NONCE:
         raise _sign_error(FORMAT)
     return pairs
 

@@ -12,13 +12,14 @@ from sanic import HTTPResponse, Request, html
 
 from .cashier import is_loopback_page
 from .exchange import read_call, write_log
-from .till import OPTIONS, DeclinedError, find, is_fresh, preview, take
+from .till import OPTIONS, DeclinedError, check_payable, find, is_fresh, preview, take
 from .wire import Answer
 from .world import World
 
 NO_REFERER = "商家参数格式有误，请联系商家解决"
 OTHER_DOMAIN = "商家存在未配置的参数，请联系商家解决"
 TOO_LATE = "支付请求已失效，请重新发起支付"
+OLD_CODE = "二维码已过期，请重新生成"
 INSIDE_WECHAT = "请在微信外打开订单，进行支付"
 PAGE = """<!doctype html><html lang="zh-CN"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>微信支付 · 沙箱</title>
@@ -41,6 +42,7 @@ async def page(world: World, request: Request) -> HTTPResponse:
         ticket = check(world, url, referer)
         if "micromessenger" in agent.lower():
             raise DeclinedError(INSIDE_WECHAT)
+        check_payable(world.prepays[ticket][0], world.clock.now())
         body, verdict = _sheet(world, url, ticket, referer), "passed: shows the sheet"
     except DeclinedError as declined:
         body, verdict = PROBLEM.format(problem=escape(str(declined))), str(declined)
@@ -88,7 +90,7 @@ def scan(world: World, form: Mapping[str, Any]) -> dict[str, str]:
             raise DeclinedError("code_url is not one of ours")
         stale = ticket != purchase.code_url or not is_fresh(world, purchase, ticket)
         if stale and not form.get("force"):
-            raise DeclinedError("二维码已过期，请刷新后重新扫码")
+            raise DeclinedError(OLD_CODE)
         return _decide(world, ticket, form)
     except DeclinedError as declined:
         return {"err_msg": "fail", "err_desc": str(declined)}

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+LISTED_FOR = 5 * 24 * 3600
 FIVE_YEARS = timedelta(days=5 * 365)
+SERIAL_START, SERIAL_END = 1 << 156, 1 << 159  # 40 hex digits, the first from 1 to 7
 KINDS = ("miniprogram", "official_account", "app")
 
 
@@ -38,6 +40,12 @@ class Signer:
         kind = serialization.PublicFormat.SubjectPublicKeyInfo
         return self.key.public_key().public_bytes(serialization.Encoding.PEM, kind).decode()
 
+    def is_valid(self, now: float) -> bool:
+        """Tell whether the certificate, if there is one, covers this Unix second."""
+        if self.certificate is None:
+            return True
+        return now < self.certificate.not_valid_after_utc.timestamp()
+
     def certificate_pem(self) -> str:
         """Write the certificate as PEM, empty when there is none."""
         if self.certificate is None:
@@ -57,12 +65,16 @@ class App:
 
 @dataclass(frozen=True)
 class Merchant:
-    """A merchant number; of a service provider 服务商 `subs` are its sub merchants 特约商户."""
+    """A merchant number; of a service provider 服务商 `subs` are its sub merchants 特约商户.
+
+    `serials` are those of older certificates of the same key, which still count.
+    """
 
     mchid: str
     signer: Signer
     apiv3_key: str = field(repr=False)
     subs: tuple[str, ...] = ()
+    serials: tuple[str, ...] = ()
 
 
 @dataclass
@@ -70,6 +82,8 @@ class Keys:
     """Everything secret in the sandbox; `platform` is ordered, the newest last.
 
     `merchants`: the one that shops use, another one (for combined orders), a service provider.
+    `used_from` says by serial from which virtual Unix second a platform certificate signs; one
+    that is not named signs already.
     """
 
     merchants: list[Merchant]
@@ -77,10 +91,31 @@ class Keys:
     platform: list[Signer]
     apps: list[App]
     apiv2_key: str = field(repr=False)
+    used_from: dict[str, float] = field(default_factory=dict)
 
-    def rotate(self) -> None:
-        """Add a platform certificate; the ones before stay listed and valid."""
-        self.platform.append(issue_certificate("Tenpay.com sign"))
+    def rotate(self, now: float) -> None:
+        """Go one step: list a new platform certificate, or use the one that is only listed.
+
+        A listed one is used after five days anyhow. Those before stay listed and valid.
+        """
+        newest = self.platform[-1].serial
+        if self.used_from.get(newest, 0) > now:
+            self.used_from[newest] = now
+            return
+        made = issue_certificate("Tenpay.com sign")
+        self.used_from[made.serial] = now + LISTED_FOR
+        self.platform.append(made)
+
+    def platform_signer(self, now: float, wanted: str = "") -> Signer:
+        """Choose the platform certificate that signs: the wanted one, or the newest in use."""
+        chosen = next((one for one in self.platform if one.serial == wanted), None)
+        if chosen and chosen.is_valid(now):
+            return chosen
+        return [one for one in self.platform if self.used_from.get(one.serial, 0) <= now][-1]
+
+    def lead_with_zero(self) -> None:
+        """Give every merchant a certificate whose serial begins with 0; the older one counts on."""
+        self.merchants = [_with_leading_zero(one) for one in self.merchants]
 
     def merchant(self, mchid: str) -> Merchant | None:
         """Find a merchant that has keys."""
@@ -121,8 +156,21 @@ def open_keys(folder: Path) -> Keys:
 
 
 def issue_certificate(common_name: str) -> Signer:
-    """Make a key with a certificate of the organisation SANDBOX, valid for five years."""
-    key = rsa.generate_private_key(65537, 2048)
+    """Make a key with a certificate of the organisation SANDBOX, valid for five years.
+
+    Its serial has 40 digits and begins with none that a careless reader would drop.
+    """
+    serial = secrets.randbelow(SERIAL_END - SERIAL_START) + SERIAL_START
+    return _certify(rsa.generate_private_key(65537, 2048), common_name, serial)
+
+
+def _with_leading_zero(one: Merchant) -> Merchant:
+    serial = secrets.randbelow(SERIAL_START - 1) + 1
+    signer = _certify(one.signer.key, one.mchid, serial)
+    return replace(one, signer=signer, serials=(*one.serials, one.signer.serial))
+
+
+def _certify(key: rsa.RSAPrivateKey, common_name: str, serial: int) -> Signer:
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
@@ -130,7 +178,7 @@ def issue_certificate(common_name: str) -> Signer:
         ]
     )
     yesterday = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = x509.CertificateBuilder(name, name, key.public_key(), serial)
     builder = builder.not_valid_before(yesterday).not_valid_after(yesterday + FIVE_YEARS)
     return _signer(key, builder.sign(key, hashes.SHA256()))
 

@@ -9,7 +9,7 @@ from .clock import Clock, rfc3339
 
 BODY_LIMIT = 20_000
 SECRETS_IN_URL = re.compile(r"\b(secret|access_token|refresh_token)=[^&]*")
-SECRETS_IN_BODY = re.compile(r'"(session_key|access_token|refresh_token)":\s*"[^"]*"')
+SECRETS_IN_BODY = re.compile(r'"(secret|session_key|access_token|refresh_token|ticket)":\s*"[^"]*"')
 
 
 class Log:

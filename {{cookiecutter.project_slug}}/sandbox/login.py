@@ -1,42 +1,22 @@
 """Logins: code2Session of mini programs and the calls of web OAuth (api.weixin.qq.com/sns/*).
 
-Failures come with HTTP 200 and errcode; bodies are JSON declared as text/plain, as WeChat's are.
+`errcodes` says how they fail.
 """
 
 import base64
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from .keys import stable_openid
-from .wire import Answer, compact
+from .errcodes import LoginError
+from .keys import KINDS, App, stable_openid
 from .world import Code, Token, World
 
-ERRORS = {
-    -1: "system error",
-    40001: "invalid credential, access_token is invalid or not latest",
-    40002: "invalid grant_type",
-    40003: "invalid openid",
-    40013: "invalid appid",
-    40029: "invalid code",
-    40030: "invalid refresh_token",
-    40125: "invalid appsecret",
-    40163: "code been used",
-    40226: "code blocked",
-    41001: "access_token missing",
-    41002: "appid missing",
-    41003: "refresh_token missing",
-    41004: "appsecret missing",
-    41008: "missing code",
-    41009: "missing openid",
-    42001: "access_token expired",
-    42002: "refresh_token expired",
-    45011: "api minute-quota reach limit, must slower, retry next minute",
-    48001: "api unauthorized",
-}
 FAULTS = {
     "code2session": {"500": -1, "429": 45011, "refuse": 40226},
     "oauth": {"500": -1, "429": 45011, "refuse": 40029},
+    "token": {"500": -1, "429": 45009, "refuse": 40164},
+    "wxa": {"500": -1, "429": 45009, "refuse": 48001},
 }
 ACCESS_LIFETIME = 7200
 REFRESH_LIFETIME = 30 * 24 * 3600
@@ -44,30 +24,12 @@ REFRESH_LIFETIME = 30 * 24 * 3600
 Parameters = Mapping[str, str]
 
 
-class LoginError(Exception):
-    """Raised with an errcode; the answer is 200 all the same."""
-
-    def __init__(self, errcode: int) -> None:
-        super().__init__(f"errcode {errcode}: {ERRORS[errcode]}")
-        self.errcode = errcode
-
-    def answer(self) -> Answer:
-        """Build the body, with the request id that WeChat's support asks for."""
-        rid = f"{secrets.token_hex(4)}-{secrets.token_hex(4)}-{secrets.token_hex(4)}"
-        message = f"{ERRORS[self.errcode]}, rid: {rid}"
-        return login_answer({"errcode": self.errcode, "errmsg": message}, str(self))
-
-
-def login_answer(body: Mapping[str, Any], verdict: str = "passed") -> Answer:
-    """Build an answer of /sns/*."""
-    return Answer(200, compact(body), {"Content-Type": "text/plain"}, verdict)
-
-
 def code2session(world: World, asked: Parameters) -> dict[str, Any]:
     """Answer GET /sns/jscode2session: openid, session_key, unionid if there is one."""
     _check_app(world, asked, code="js_code")
     code = _spend(world, asked["js_code"], "login", asked["appid"])
     session_key = base64.b64encode(secrets.token_bytes(16)).decode()
+    world.session_keys[code.appid, code.openid] = session_key
     answer = {"session_key": session_key, "openid": code.openid}
     unionid = world.people.get((code.appid, code.openid))
     return answer | ({"unionid": unionid} if unionid else {})
@@ -86,7 +48,7 @@ def exchange(world: World, asked: Parameters) -> dict[str, Any]:
 
 def refresh(world: World, asked: Parameters) -> dict[str, Any]:
     """Answer GET /sns/oauth2/refresh_token; the refresh token stays the same."""
-    _need(asked, ("appid", 41002), ("refresh_token", 41003))
+    need(asked, ("appid", 41002), ("refresh_token", 41003))
     if asked.get("grant_type") != "refresh_token":
         raise LoginError(40002)
     token = world.refresh_tokens.get(asked["refresh_token"])
@@ -123,21 +85,28 @@ CALLS: dict[str, tuple[str, Callable[[World, Parameters], dict[str, Any]]]] = {
 }
 
 
-def _need(asked: Parameters, *names: tuple[str, int]) -> None:
+def need(asked: Parameters, *names: tuple[str, int]) -> None:
+    """Raise the errcode of the first parameter that is missing."""
     for name, errcode in names:
         if not asked.get(name):
             raise LoginError(errcode)
 
 
 def _check_app(world: World, asked: Parameters, code: str) -> None:
-    _need(asked, ("appid", 41002), ("secret", 41004), (code, 41008))
+    need(asked, ("appid", 41002), ("secret", 41004), (code, 41008))
     if asked.get("grant_type") != "authorization_code":
         raise LoginError(40002)
+    check_secret(world, asked)
+
+
+def check_secret(world: World, asked: Parameters, kinds: Collection[str] = KINDS) -> App:
+    """Return the app, one of these kinds, whose secret was brought."""
     app = world.app(asked["appid"])
-    if app is None:
+    if app is None or app.kind not in kinds:
         raise LoginError(40013)
     if not secrets.compare_digest(app.secret.encode(), asked["secret"].encode()):
         raise LoginError(40125)
+    return app
 
 
 def _spend(world: World, text: str, kind: str, appid: str) -> Code:
@@ -169,7 +138,7 @@ def _issue(
 
 
 def _token(world: World, asked: Parameters) -> Token:
-    _need(asked, ("access_token", 41001), ("openid", 41009))
+    need(asked, ("access_token", 41001), ("openid", 41009))
     token = world.access_tokens.get(asked["access_token"])
     if token is None:
         raise LoginError(40001)

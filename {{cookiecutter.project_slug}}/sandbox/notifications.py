@@ -262,7 +262,8 @@ class Outbox:
     def _signer(self) -> Signer:
         signing = self._faults.menu["signing"]
         by_key = signing == "public_key" or (signing == "mixed" and next(self._turns))
-        return self._keys.public_key if by_key else self._keys.platform[-1]
+        now = self._clock.now()
+        return self._keys.public_key if by_key else self._keys.platform_signer(now)
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:

@@ -95,7 +95,7 @@ def _paid_fields(order: Order, paid: Transaction) -> dict[str, Any]:
     if "attach" in order.body:
         found["attach"] = order.body["attach"]
     if paid.coupon_fen:
-        coupon = {"coupon_id": "9" + paid.transaction_id[-9:], "name": "沙箱代金券"}
+        coupon = {"coupon_id": paid.coupon_id, "name": "沙箱代金券"}
         kind = {"scope": "GLOBAL", "type": "NOCASH", "currency": "CNY"}
         found["promotion_detail"] = [coupon | kind | {"amount": paid.coupon_fen}]
     return found

@@ -9,14 +9,31 @@ from datetime import datetime
 from typing import Any
 
 from . import fields
-from .checks import check_appid, check_openid, check_sub_mchid, check_values, parse_time
+from .addresses import h5_page
+from .checks import (
+    check_appid,
+    check_direct,
+    check_openid,
+    check_sub_mchid,
+    check_values,
+    parse_time,
+)
 from .clock import BEIJING
 from .gate import check_mchid
 from .objects import order_object
 from .schema import read_body
-from .wire import Answer, Call, RefusalError, api_headers, json_answer, parameter_error
+from .wire import (
+    OTHER_PARAMETERS,
+    Answer,
+    Call,
+    RefusalError,
+    api_headers,
+    json_answer,
+    parameter_error,
+)
 from .world import SEVEN_DAYS, Order, Purchase, World
 
+UNKNOWN_ORDER, OTHER_MERCHANT, OTHER_SUB_MERCHANT = 268512771, 268447843, 268447845
 NAMES = ("appid", "mchid", "sp_appid", "sp_mchid", "sub_appid", "sub_mchid")
 
 
@@ -37,19 +54,20 @@ def prepay(world: World, call: Call, product: str, partner: bool) -> Answer:
 def query(world: World, call: Call) -> Answer:
     """Answer GET …/out-trade-no/{out_trade_no} (商户订单号查询): 200, the order object."""
     number = call.path["out_trade_no"]
-    fields.OUT_TRADE_NO.check("/url/out_trade_no", number)
-    named = _named(call, call.query, "query")
+    fields.OUT_TRADE_NO.check("/uri_template/out_trade_no", number)
+    named = _named(world, call, call.query, "query")
     return json_answer(200, order_object(_found(world, call, number, named), world.clock.now()))
 
 
 def query_by_id(world: World, call: Call) -> Answer:
     """Answer GET …/id/{transaction_id} (微信支付订单号查询): 200, the order object."""
     wanted = call.path["transaction_id"]
-    fields.TRANSACTION_ID.check("/url/transaction_id", wanted)
-    named = _named(call, call.query, "query")
+    fields.TRANSACTION_ID.check("/uri_template/transaction_id", wanted)
+    named = _named(world, call, call.query, "query")
     for order in world.orders.values():
         for paid in order.transactions:
             if paid.transaction_id == wanted:
+                _check_owner(call, order)
                 _found(world, call, order.out_trade_no, named)
                 return json_answer(200, order_object(order, world.clock.now(), paid))
     raise not_found()
@@ -61,9 +79,12 @@ def close(world: World, call: Call) -> Answer:
     Closing again is accepted; 202 USER_PAYING while the password screen is open.
     """
     number = call.path["out_trade_no"]
-    fields.OUT_TRADE_NO.check("/url/out_trade_no", number)
+    fields.OUT_TRADE_NO.check("/uri_template/out_trade_no", number)
     body = read_body(call.body, fields.close(partner=_is_partner(call)))
-    return close_purchase(world, _found(world, call, number, _named(call, body, "body")).purchase)
+    named = _named(world, call, body, "body")
+    if (call.mchid, number) not in world.orders:
+        return burn(world, call.mchid, number)
+    return close_purchase(world, _found(world, call, number, named).purchase)
 
 
 def answer(world: World, call: Call, purchase: Purchase) -> Answer:
@@ -79,8 +100,16 @@ def answer(world: World, call: Call, purchase: Purchase) -> Answer:
     if purchase.product != "h5":
         return json_answer(200, {"prepay_id": prepay_id})
     package = world.packages[prepay_id] = f"{secrets.randbelow(10**10):010}"
-    page = f"http://{call.headers['host']}/cgi-bin/mmpayweb-bin/checkmweb"
+    page = h5_page(call.headers["host"])
     return json_answer(200, {"h5_url": f"{page}?prepay_id={prepay_id}&package={package}"})
+
+
+def burn(world: World, mchid: str, number: str) -> Answer:
+    """Close a number that was never ordered: accepted, and it cannot be ordered afterwards."""
+    world.burnt.add((mchid, number))
+    return Answer(
+        204, b"", api_headers(), "passed: this number was never ordered, and now cannot be"
+    )
 
 
 def close_purchase(world: World, purchase: Purchase) -> Answer:
@@ -107,17 +136,25 @@ def again(purchase: Purchase, product: str, body: dict[str, Any], now: float) ->
 def expiry(body: dict[str, Any], now: float) -> float:
     """Return the last moment to pay: a time_expire too near is raised to one minute."""
     expires = body.get("time_expire")
-    return max(parse_time(expires), now + 60) if expires else now + SEVEN_DAYS
+    moment = parse_time(expires) if expires else None
+    return now + SEVEN_DAYS if moment is None else max(moment, now + 60)
 
 
 def number_used() -> RefusalError:
-    """Refuse a number that belongs to another order."""
-    return RefusalError(403, "OUT_TRADE_NO_USED", "商户订单号重复", number=268498688)
+    """Refuse a number that belongs to another order, in the words that WeChat is seen to use.
+
+    Its pages list 403 OUT_TRADE_NO_USED for this.
+    """
+    message = "请求重入时，参数与首次请求时不一致，请核对后重试"
+    return RefusalError(400, "INVALID_REQUEST", message, number=OTHER_PARAMETERS)
 
 
-def not_found() -> RefusalError:
-    """Refuse a number that was never accepted."""
-    return RefusalError(404, "ORDER_NOT_EXIST", "订单不存在", number=268512771)
+def not_found(number: int = UNKNOWN_ORDER) -> RefusalError:
+    """Refuse a number that was never accepted, or that is of another merchant.
+
+    Only the numbers of the latter are published: OTHER_MERCHANT, OTHER_SUB_MERCHANT.
+    """
+    return RefusalError(404, "ORDER_NOT_EXIST", "订单不存在", number=number)
 
 
 def _payer(body: dict[str, Any], product: str) -> dict[str, str]:
@@ -142,6 +179,8 @@ def _check_parties(world: World, body: dict[str, Any], payer: dict[str, str]) ->
         raise RefusalError(403, "NO_AUTH", "商家暂时没有此类交易权限")
     if "sp_mchid" in body:
         check_sub_mchid(world, body["sp_mchid"], body["sub_mchid"])
+    else:
+        check_direct(world, body["mchid"])
     for appid, mchid in (("appid", "mchid"), ("sp_appid", "sp_mchid"), ("sub_appid", "sub_mchid")):
         if appid in body:
             check_appid(world, body[appid], body[mchid])
@@ -153,6 +192,8 @@ def _purchase(world: World, product: str, body: dict[str, Any], payer: dict[str,
     now, parties = world.clock.now(), {name: body[name] for name in NAMES if name in body}
     mchid = parties.get("sp_mchid") or parties["mchid"]
     number = mchid, body["out_trade_no"]
+    if number in world.burnt:
+        raise number_used()
     if known := world.orders.get(number):
         if known.purchase.combined:
             raise number_used()
@@ -168,24 +209,33 @@ def _purchase(world: World, product: str, body: dict[str, Any], payer: dict[str,
     return made
 
 
+def _check_owner(call: Call, order: Order) -> None:
+    if order.mchid != call.mchid:
+        raise not_found(number=OTHER_MERCHANT)
+
+
 def _is_partner(call: Call) -> bool:
     return "/partner/" in call.target
 
 
-def _named(call: Call, given: Mapping[str, Any], where: str) -> dict[str, str]:
+def _named(world: World, call: Call, given: Mapping[str, Any], where: str) -> dict[str, str]:
     """Read the merchant numbers that query and close must name."""
     wanted = ("sp_mchid", "sub_mchid") if _is_partner(call) else ("mchid",)
     for name in wanted:
         if given.get(name) is None:
-            raise fields.MCHID.refuse(f"/{where}/{name}", None, "此字段为必填项")
+            raise fields.MCHID.missing(f"/{where}/{name}")
         fields.MCHID.check(f"/{where}/{name}", given[name])
     check_mchid(call, given, where)
+    if not _is_partner(call):
+        check_direct(world, call.mchid)
     return {name: given[name] for name in wanted}
 
 
 def _found(world: World, call: Call, number: str, named: Mapping[str, str]) -> Order:
     """Find the order; a sub order is only known by its combined one."""
     order = world.orders.get((call.mchid, number))
-    if order is None or order.purchase.combined or not named.items() <= order.parties.items():
+    if order is None or order.purchase.combined:
         raise not_found()
+    if not named.items() <= order.parties.items():
+        raise not_found(number=OTHER_SUB_MERCHANT)
     return order

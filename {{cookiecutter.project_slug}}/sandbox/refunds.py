@@ -13,8 +13,16 @@ from typing import Any
 from . import fields
 from .checks import check_notify_url
 from .clock import BEIJING, rfc3339
+from .faults import NOT_ACCEPTED
+from .refund_error import RefundError
 from .schema import read_body
-from .wire import Answer, Call, RefusalError, json_answer
+from .wire import (
+    MISSING_SUB_MCHID,
+    Answer,
+    Call,
+    RefusalError,
+    json_answer,
+)
 from .world import Order, Refund, Transaction, World
 
 MOST = 50
@@ -45,13 +53,13 @@ def give_back(
         _check_limits(world, order, paid, body)
         return order, _accept(world, order, paid, body["out_refund_no"], body, tell or _notify)
     if known[1].body != body:
-        raise _invalid("商户退款单号重复，且与首次请求参数不一致")
+        raise RefundError("differs")
     return known
 
 
 def query(world: World, call: Call) -> Answer:
     """Answer GET /v3/refund/domestic/refunds/{out_refund_no} (查询单笔退款): 200 or 404."""
-    fields.OUT_REFUND_NO.check("/url/out_refund_no", call.path["out_refund_no"])
+    fields.OUT_REFUND_NO.check("/uri_template/out_refund_no", call.path["out_refund_no"])
     sub_mchid = call.query.get("sub_mchid")
     _check_sub_mchid(world, call.mchid, sub_mchid, "query")
     known = world.refunds.get((call.mchid, call.path["out_refund_no"]))
@@ -81,7 +89,7 @@ def address(order: Order, refund: Refund) -> str:
 
 def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
     """Build the answer of create and query."""
-    paid = _transaction(order, refund)
+    paid = payment_of(order, refund)
     status, amount = refund.status(now), _amount(order, paid, refund)
     settled = {"settlement_refund": amount["payer_refund"], "settlement_total": paid.payer_total}
     discount = {"discount_refund": refund.refund - amount["payer_refund"], "currency": "CNY"}
@@ -94,12 +102,26 @@ def refund_object(order: Order, refund: Refund, now: float) -> dict[str, Any]:
         "funds_account": refund.body.get("funds_account", "UNSETTLED"),
         "amount": {**amount, "from": [], **settled, **discount},
     }
-    return found | _success_time(refund, status)
+    return found | _promotion(paid, refund, amount) | _success_time(refund, status)
+
+
+def split(order: Order, refund: Refund) -> dict[str, int]:
+    """Split a refund as its payment was: total, refund, payer_total, payer_refund, in fen."""
+    return _amount(order, payment_of(order, refund), refund)
+
+
+def _promotion(paid: Transaction, refund: Refund, amount: dict[str, int]) -> dict[str, Any]:
+    """Tell of the coupon's part of a refund, nothing when the payment had no coupon."""
+    if not paid.coupon_fen:
+        return {}
+    coupon = {"promotion_id": paid.coupon_id, "scope": "GLOBAL", "type": "NOCASH"}
+    back = {"amount": paid.coupon_fen, "refund_amount": refund.refund - amount["payer_refund"]}
+    return {"promotion_detail": [coupon | back]}
 
 
 def _notify(world: World, order: Order, refund: Refund) -> None:
     """Send REFUND.SUCCESS, .CLOSED or .ABNORMAL."""
-    paid, url = _transaction(order, refund), address(order, refund)
+    paid, url = payment_of(order, refund), address(order, refund)
     merchant, sub = world.keys.merchant(order.mchid), order.parties.get("sub_mchid")
     assert merchant is not None
     whose = {"sp_mchid": order.mchid, "sub_mchid": sub} if sub else {"mchid": order.mchid}
@@ -118,13 +140,15 @@ def _notify(world: World, order: Order, refund: Refund) -> None:
 def _accept(
     world: World, order: Order, paid: Transaction, number: str, body: dict[str, Any], tell: Tell
 ) -> Refund:
-    outcome = world.faults.take("refunds").upper()
-    if outcome == "NOT_ENOUGH":
-        raise RefusalError(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
+    fault = world.faults.take("refunds")
+    if fault in NOT_ACCEPTED:
+        raise RefundError(fault)
     now = world.clock.now()
     refund_id = f"5030{datetime.fromtimestamp(now, BEIJING):%Y%m%d}{secrets.randbelow(10**16):016}"
     fen = body["amount"]["refund"]
-    refund = Refund(number, refund_id, paid.transaction_id, fen, now, now + TAKES, outcome, body)
+    refund = Refund(
+        number, refund_id, paid.transaction_id, fen, now, now + TAKES, fault.upper(), body
+    )
     order.refunds.append(refund)
     world.refunds[order.mchid, number] = order, refund
     world.outbox.at(refund.finished_at, partial(tell, world, order, refund))
@@ -148,7 +172,8 @@ def _check_sub_mchid(world: World, mchid: str, sub_mchid: str | None, where: str
     is_provider = merchant is not None and bool(merchant.subs)
     rule = fields.REFUND.fields["sub_mchid"]
     if is_provider and sub_mchid is None:
-        raise rule.refuse(f"/{where}/sub_mchid", None, "此字段为必填项")
+        issue = "服务商模式必须传入sub_mchid"
+        raise rule.refuse(f"/{where}/sub_mchid", None, issue, MISSING_SUB_MCHID)
     if not is_provider and sub_mchid is not None:
         raise rule.refuse(f"/{where}/sub_mchid", sub_mchid, "不是服务商，不能传此参数")
 
@@ -159,40 +184,43 @@ def _paid(world: World, mchid: str, body: dict[str, Any]) -> tuple[Order, Transa
         if (order.mchid, order.parties.get("sub_mchid")) != (mchid, body.get("sub_mchid")):
             continue
         if order.out_trade_no == body.get("out_trade_no") and not order.transactions:
-            raise _invalid("订单未支付，不能退款")
+            raise RefundError("unpaid")
         for paid in order.transactions:
             if body.get("transaction_id") == paid.transaction_id or (
                 body.get("out_trade_no") == order.out_trade_no
             ):
                 return order, paid
-    raise RefusalError(404, "RESOURCE_NOT_EXISTS", "订单不存在")
+    raise RefundError("unknown_order")
 
 
 def _check_limits(world: World, order: Order, paid: Transaction, body: dict[str, Any]) -> None:
     now, before = world.clock.now(), _refunds(order, paid)
     if body["amount"]["total"] != order.total:
-        raise _invalid("订单金额与之前请求不一致，请核实后再试")
+        raise RefundError("differs")
     if now - paid.paid_at > LONGEST:
-        raise _invalid("订单已超过可退款的最大期限")
+        raise RefundError("overdue")
     _check_left(world, order, paid, body["amount"]["refund"])
     if len(before) >= MOST:
-        raise _invalid("同一笔订单最多支持50次部分退款")
+        raise RefundError("too_many")
     if before and now - before[-1].accepted_at < SPACING:
-        raise RefusalError(429, "FREQUENCY_LIMITED", "同一笔订单两次退款至少间隔1分钟")
+        raise RefundError("too_soon")
 
 
 def _check_left(world: World, order: Order, paid: Transaction, fen: int) -> None:
     now = world.clock.now()
     gone = sum(r.refund for r in _refunds(order, paid) if r.status(now) != "CLOSED")
+    if gone == order.total:
+        raise RefundError("nothing_left")
     if fen > order.total - gone:
-        raise _invalid("申请退款金额大于订单剩余可退金额")
+        raise RefundError("exceeds")
 
 
 def _refunds(order: Order, paid: Transaction) -> list[Refund]:
     return [r for r in order.refunds if r.transaction_id == paid.transaction_id]
 
 
-def _transaction(order: Order, refund: Refund) -> Transaction:
+def payment_of(order: Order, refund: Refund) -> Transaction:
+    """Find the payment that a refund gives back."""
     return next(t for t in order.transactions if t.transaction_id == refund.transaction_id)
 
 

@@ -60,11 +60,14 @@ def _probe(signature: str) -> str:
     return "WECHATPAY/SIGNTEST/" + signature[: -19 - secrets.randbelow(2)]
 
 
-def answer_signer(keys: Keys, signing: str, wanted: str | None) -> Signer:
-    """Choose who signs an answer: in mixed times the request's Wechatpay-Serial decides."""
-    if signing == "public_key" or (signing == "mixed" and (wanted or "").startswith("PUB_KEY_ID_")):
+def answer_signer(keys: Keys, signing: str, wanted: str, now: float) -> Signer:
+    """Choose who signs an answer, as the request's Wechatpay-Serial asks where there is a choice.
+
+    A platform certificate that is listed signs whenever it is asked for, as long as it is valid.
+    """
+    if signing == "public_key" or (signing == "mixed" and wanted.startswith("PUB_KEY_ID_")):
         return keys.public_key
-    return keys.platform[-1]
+    return keys.platform_signer(now, wanted)
 
 
 def seal(apiv3_key: str, plaintext: bytes, associated_data: str) -> dict[str, Any]:

@@ -14,6 +14,13 @@ LIFETIMES = {"h5": 300}
 LIFETIME = 2 * 3600
 OPTIONS = {"openid", "outcome", "coupon_fen", "force"}
 OUTCOMES = ("ok", "cancel", "fail", "typing")
+#: links belong to the first WeChat user who opens one; the cashier tells a second one this
+STRANGER = {
+    "native": "商家订单信息有误，请重新下单支付",  # doc/v3/merchant/4012791890
+    "h5": "系统繁忙，请稍后再试",  # iOS says 签名验证失败
+}
+#: what the cashier says of a link after time_expire, as buyers have reported it
+OVERDUE = "该订单已失效，请重新返回商户下单支付"
 
 
 class DeclinedError(Exception):
@@ -41,9 +48,9 @@ def take(
     _check_options(form, purchase.total)
     if not form.get("force") and not is_fresh(world, purchase, ticket):
         raise DeclinedError("prepay_id has expired: it lives two hours")
-    openid = _payer(world, purchase, form.get("openid") or person)
+    openid = _payer(world, purchase, ticket, form.get("openid") or person)
     if not form.get("force"):
-        _check_payable(purchase, world.clock.now())
+        check_payable(purchase, world.clock.now())
     outcome = form.get("outcome", "ok")
     purchase.typing = outcome == "typing"
     if outcome == "fail":
@@ -73,22 +80,28 @@ def _check_options(form: Mapping[str, Any], total: int) -> None:
         raise DeclinedError("force is true or false")
 
 
-def _payer(world: World, purchase: Purchase, openid: str | None) -> str:
-    """Return who pays: whom the order names, or anybody who holds the link or the code."""
+def _payer(world: World, purchase: Purchase, ticket: str, openid: str | None) -> str:
+    """Return who pays: whom the order names, or who opened the link or the code first."""
     if not purchase.openid:
-        return openid or world.default_openid(purchase.appid)
+        person = openid or world.default_openid(purchase.appid)
+        bound = purchase.product in STRANGER
+        if bound and world.openers.setdefault(ticket, person) != person:
+            raise DeclinedError(STRANGER[purchase.product])
+        return person
     if openid not in (None, "", purchase.openid):
         raise DeclinedError(f"下单账号与支付账号不一致: the order is for {purchase.openid}")
     return purchase.openid
 
 
-def _check_payable(purchase: Purchase, now: float) -> None:
+def check_payable(purchase: Purchase, now: float) -> None:
+    """Raise DeclinedError when nobody can pay this any more."""
     if purchase.paid:
         raise DeclinedError("该订单已支付")
     if purchase.state(now) == "CLOSED":
         raise DeclinedError("订单已关闭")
     if purchase.is_expired(now):
-        raise DeclinedError("订单已过期: time_expire has passed")
+        is_link = purchase.product in STRANGER
+        raise DeclinedError(OVERDUE if is_link else "订单已过期: time_expire has passed")
 
 
 def _take_money(world: World, purchase: Purchase, openid: str, coupon_fen: int) -> str:

@@ -9,6 +9,10 @@ from typing import Any
 ILLEGAL_PARAMETER = 268435461
 OUT_OF_RANGE = 268435464
 BAD_SIGNATURE = 268443699
+UNDEFINED_PARAMETER = 270924358
+TOO_FREQUENT = 268447840
+OTHER_PARAMETERS = 268498688
+MISSING_SUB_MCHID = 268443704
 UNPUBLISHED = 268435456  # stands for every error whose number WeChat has not published
 
 
@@ -70,12 +74,22 @@ class RefusalError(Exception):
 def parameter_error(
     pointer: str, value: Any, issue: str, message: str = "", *, number: int = ILLEGAL_PARAMETER
 ) -> RefusalError:
-    """Build PARAM_ERROR with WeChat's detail; the pointer's first part says where it stood."""
+    """Build PARAM_ERROR with WeChat's detail; the pointer's first part says where it stood.
+
+    `value` is shown when it is a text or a number, for instance the length that was too great.
+    """
     location = pointer.split("/")[1]
     shown = value if isinstance(value, (str, int)) else None
     detail = {"field": pointer, "value": shown, "issue": issue, "location": location}
     text = message or f"输入源“{pointer}”规则校验失败，{issue}"
     return RefusalError(400, "PARAM_ERROR", text, number=number, detail=detail)
+
+
+def undefined_parameters(pointers: list[str]) -> RefusalError:
+    """Build PARAM_ERROR for what the page does not list: location null, value a list."""
+    message = "请求中含有未在API文档中定义的参数"
+    detail = {"field": pointers[0], "value": pointers, "issue": message, "location": None}
+    return RefusalError(400, "PARAM_ERROR", message, number=UNDEFINED_PARAMETER, detail=detail)
 
 
 def request_id(number: int = 0) -> str:

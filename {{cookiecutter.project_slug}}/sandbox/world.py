@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .app_tokens import Tokens
 from .clock import Clock
 from .faults import Faults
 from .keys import App, Keys, open_keys, stable_openid
@@ -29,6 +30,11 @@ class Transaction:
     payer_total: int
     coupon_fen: int
     openid: str
+
+    @property
+    def coupon_id(self) -> str:
+        """The coupon that paid `coupon_fen` of it."""
+        return "9" + self.transaction_id[-9:]
 
 
 @dataclass
@@ -179,6 +185,8 @@ class World:
         self.outbox = Outbox(keys, self.clock, self.faults, self.log)
         self.orders: dict[tuple[str, str], Order] = {}
         self.combined: dict[tuple[str, str], Purchase] = {}
+        self.burnt: set[tuple[str, str]] = set()
+        self.openers: dict[str, str] = {}
         self.prepays: dict[str, tuple[Purchase, float]] = {}
         self.packages: dict[str, str] = {}
         self.credentials: dict[str, Any] = {}
@@ -188,6 +196,8 @@ class World:
         self.people: dict[tuple[str, str], str | None] = {}
         self.codes: dict[str, Code] = {}
         self.used_codes: set[str] = set()
+        self.session_keys: dict[tuple[str, str], str] = {}
+        self.tokens = Tokens()
         self.access_tokens: dict[str, Token] = {}
         self.refresh_tokens: dict[str, Token] = {}
         for app in keys.apps:

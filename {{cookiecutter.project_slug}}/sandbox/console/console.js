@@ -7,14 +7,18 @@ const MENU = {
   notifications: ['通知 Notifications', ['send', 'drop', 'duplicate', 'reverse', 30, 600]],
   notification_signature: ['通知签名 Signature', ['good', 'signtest', 'unknown_serial', 'wrong_key', 'stale']],
   notification_amount_delta_fen: ['通知金额差 Amount delta', [0, 1, -1, 100, -100]],
-  refunds: ['退款结果 Refunds', ['success', 'abnormal', 'closed', 'not_enough']],
+  refunds: ['退款结果 Refunds', ['success', 'abnormal', 'closed', 'not_enough', 'order_not_ready',
+    'frequency_limited', 'invalid_req_too_much', 'bizerr_need_retry', '90000000', '23000003', '10000001', '30000000',
+    'user_account_abnormal']],
   bill: ['账单 Bill', ['good', 'wrong_hash', 'truncated', 'cut', 'missing_row', 'extra_row', 'wrong_amount',
     'wrong_state', 'missing_refund', 'extra_refund', 'wrong_refund_amount']],
   signing: ['验签方式 Who signs', ['public_key', 'certificate', 'mixed']],
   times: ['次数 How many times', [null, 1, 2, 5, 20]],
 };
-const CALLS = ['prepay', 'query', 'close', 'refund', 'refund_query', 'certificates', 'bill', 'code2session', 'oauth', 'any'];
-const ANSWERS = ['500', '429', '202', 'hang', 'reset_before', 'reset_after', 'signtest', 'wrong_key', 'refuse'];
+const CALLS = ['prepay', 'query', 'close', 'refund', 'refund_query', 'certificates', 'bill', 'code2session', 'oauth', 'token', 'wxa', 'any'];
+const ANSWERS = ['500', '429', '202', 'hang', 'reset_before', 'reset_after', 'signtest', 'wrong_key', 'refuse',
+  'openid_mismatch', 'openid_not_matching', 'openid_invalid', 'number_used', 'already_paid',
+  'product_off', 'receiving_restricted', 'merchant_unavailable', 'service_unavailable'];
 
 function el(tag, props, ...children) {
   const node = Object.assign(document.createElement(tag), props);
@@ -154,8 +158,10 @@ function showFaults(menu) {
     return el('label', { className: changed ? 'set' : '' }, el('span', {}, label), select);
   });
   const rotate = () => control('faults', { rotate_certificates: true });
+  const zero = () => control('faults', { leading_zero_serials: true });
   $('faults').replaceChildren(answerFaults(menu), ...rows,
-    el('button', { type: 'button', onclick: rotate }, '轮换平台证书 Rotate the platform certificate'));
+    el('button', { type: 'button', onclick: rotate }, '轮换平台证书：先列出，再启用 Rotate the platform certificate: list, then use'),
+    el('button', { type: 'button', onclick: zero }, '商户证书序列号以 0 开头 Merchant serials begin with 0'));
 }
 
 function showClock(clock) {

@@ -6,7 +6,7 @@ from ..notifications import Notification
 from ..sealing import sign
 from ..world import Order, Purchase, Refund, World
 from ._huifu_keys import HUIFU_ID, Keys
-from ._huifu_wire import Data, compact, day_of, yuan
+from ._huifu_wire import Data, compact, finished, yuan
 
 MEDIA = "application/x-www-form-urlencoded; charset=UTF-8"
 REPEATS = (15, 60, 300)  # Huifu says how often, three times, but not when
@@ -19,7 +19,7 @@ def tell(made: Keys, world: World, purchase: Purchase) -> Notification:
     paid, asked = order.transactions[-1], purchase.body["huifu"]
     data = {
         "resp_code": "00000000",
-        "resp_desc": "success",
+        "resp_desc": "交易成功",
         "huifu_id": HUIFU_ID,
         "req_seq_id": order.out_trade_no,
         "req_date": asked["req_date"],
@@ -27,7 +27,7 @@ def tell(made: Keys, world: World, purchase: Purchase) -> Notification:
         "hf_seq_id": order.provider_id,
         "out_trans_id": paid.transaction_id,
         "trans_amt": yuan(order.total + fault.delta_fen),
-        "end_time": day_of(paid.paid_at),
+        **finished(paid.paid_at),
         "trans_stat": "S",
     }
     sent = [_send(made, purchase, purchase.body["notify_url"], data, kind) for kind in ("1", "2")]
@@ -37,27 +37,36 @@ def tell(made: Keys, world: World, purchase: Purchase) -> Notification:
 
 
 def tell_refund(made: Keys, world: World, order: Order, refund: Refund) -> None:
-    """Send the end of a refund."""
+    """Send the end of a refund; the payment is named by date and number, not by hf_seq_id."""
     if not (url := refund.body.get("notify_url")):
         return
     data = {
         "resp_code": "00000000",
+        "resp_desc": "交易成功",
         "huifu_id": HUIFU_ID,
         "req_seq_id": refund.out_refund_no,
         "req_date": refund.body["huifu"]["req_date"],
         "trans_type": "TRANS_REFUND",
         "hf_seq_id": refund.refund_id,
         "ord_amt": yuan(refund.refund),
+        "actual_ref_amt": yuan(refund.refund),
+        "total_ref_amt": yuan(sum(one.refund for one in order.refunds)),
+        "ref_cut": str(len(order.refunds)),
         "trans_stat": STATES[refund.outcome],
-        "end_time": day_of(refund.finished_at),
+        **finished(refund.finished_at),
         "org_req_seq_id": order.out_trade_no,
         "org_req_date": order.purchase.body["huifu"]["req_date"],
-        "org_hf_seq_id": order.provider_id,
         "org_ord_amt": yuan(order.total),
     }
+    data |= {"bank_message": bank_message(data["trans_stat"])}
     told = _send(made, refund, url, data, "1")
     world.outbox.dispatch(told, world.faults.for_notification())
     world.notifications[refund.out_refund_no] = told
+
+
+def bank_message(trans_stat: str) -> str:
+    """Give the bank's reason of how a refund ended."""
+    return "成功" if trans_stat == "S" else "收款账户状态异常，退款失败"
 
 
 def _send(

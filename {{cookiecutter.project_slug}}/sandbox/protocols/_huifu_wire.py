@@ -61,6 +61,11 @@ def day_of(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, BEIJING):%Y%m%d%H%M%S}"
 
 
+def finished(moment: float) -> dict[str, str]:
+    """Say when a trade was completed, in the words of both generations."""
+    return {"trans_finish_time": day_of(moment), "end_time": day_of(moment)}
+
+
 def _read(request: Request) -> Data | None:
     """Return the data of a request that our merchant signed, or None."""
     try:
@@ -84,10 +89,18 @@ def _signed(said: Data, fault: str | None) -> Data:
 def _instead(fault: str | None) -> Data | None:
     """Answer instead of the call: in all of these nothing happens."""
     match fault:
-        case "500" | "202" | "reset_before":
-            raise GatewayError("99999999", "system error")
+        case "500" | "reset_before":
+            raise GatewayError("99999999", "系统错误")
+        case "202":
+            raise GatewayError("98888888", "系统错误")
+        case "service_unavailable":
+            raise GatewayError("91111119", "通道异常")
         case "429":
             raise GatewayError("20000001", "too many requests")
-        case "refuse":
+        case "refuse" | "product_off" | "receiving_restricted" | "merchant_unavailable":
             raise GatewayError("22000004", "no permission")
+        case "number_used" | "already_paid":
+            raise GatewayError("20000000", "duplicate req_seq_id")
+        case "openid_mismatch" | "openid_not_matching" | "openid_invalid":
+            raise GatewayError("90000000", "sub_openid does not belong to sub_appid")
     return None

@@ -4,8 +4,8 @@ import secrets
 
 from ..notifications import Notification
 from ..objects import TRADE_TYPES
-from ..refunds import address
-from ..world import Order, Purchase, Refund, World
+from ..refunds import address, payment_of, split
+from ..world import Order, Purchase, Refund, Transaction, World
 from . import _v2_xml as v2_xml
 from ._v2_wire import Fields, local
 
@@ -25,12 +25,14 @@ def paid_fields(order: Order) -> Fields:
         "cash_fee": str(paid.payer_total),
         "transaction_id": paid.transaction_id,
         "time_end": local(paid.paid_at, "%Y%m%d%H%M%S"),
-    } | ({"coupon_fee": str(paid.coupon_fen)} if paid.coupon_fen else {})
+    } | _coupon(paid)
 
 
 def refund_fields(order: Order, made: Refund) -> Fields:
-    """Say what is known of a refund."""
-    return {
+    """Say what is known of a refund, split as its payment was."""
+    paid, amount = payment_of(order, made), split(order, made)
+    coupon_fen = made.refund - amount["payer_refund"]
+    split_fields = {
         "transaction_id": made.transaction_id,
         "out_trade_no": order.out_trade_no,
         "out_refund_no": made.out_refund_no,
@@ -38,7 +40,32 @@ def refund_fields(order: Order, made: Refund) -> Fields:
         "refund_fee": str(made.refund),
         "total_fee": str(order.total),
         "fee_type": "CNY",
-        "cash_fee": str(order.total),
+        "cash_fee": str(amount["payer_total"]),
+        "cash_refund_fee": str(amount["payer_refund"]),
+    }
+    if not paid.coupon_fen:
+        return split_fields
+    return split_fields | {
+        "settlement_total_fee": str(amount["payer_total"]),
+        "settlement_refund_fee": str(amount["payer_refund"]),
+        "coupon_refund_fee": str(coupon_fen),
+        "coupon_refund_count": "1",
+        "coupon_type_0": "NO_CASH",
+        "coupon_refund_id_0": paid.coupon_id,
+        "coupon_refund_fee_0": str(coupon_fen),
+    }
+
+
+def _coupon(paid: Transaction) -> Fields:
+    if not paid.coupon_fen:
+        return {}
+    return {
+        "settlement_total_fee": str(paid.payer_total),
+        "coupon_fee": str(paid.coupon_fen),
+        "coupon_count": "1",
+        "coupon_type_0": "NO_CASH",
+        "coupon_id_0": paid.coupon_id,
+        "coupon_fee_0": str(paid.coupon_fen),
     }
 
 

@@ -9,7 +9,8 @@ from sanic import HTTPResponse, Request
 
 from ..checks import check_appid
 from ..clock import BEIJING
-from ..exchange import deliver, read_call
+from ..exchange import PRODUCT_OFF, RESTRICTED, deliver, read_call
+from ..refund_error import RefundError
 from ..wire import Answer, Call, RefusalError
 from ..world import World
 from . import _v2_xml as v2_xml
@@ -33,8 +34,34 @@ CODES = {
     "RESOURCE_NOT_EXISTS": "ORDERNOTEXIST",
     "NO_AUTH": "NOAUTH",
     "SYSTEM_ERROR": "SYSTEMERROR",
-    "OPENID_MISMATCH": "PARAM_ERROR",
 }
+#: why a refund is not accepted; there is no HTTP 429 here
+OF_REFUNDS = {
+    "differs": ("REFUND_FEE_MISMATCH", "订单金额或退款金额与之前请求不一致，请核实后再试"),
+    "overdue": ("TRADE_OVERDUE", "订单已经超过退款期限"),
+    "user_account_abnormal": ("USER_ACCOUNT_ABNORMAL", "退款请求失败"),
+    "not_enough": ("NOTENOUGH", "基本账户余额不足，请充值后重新发起"),
+    "order_not_ready": ("ORDER_NOT_READY", "订单处理中，暂时无法退款，请稍后再试"),
+    "frequency_limited": ("FREQUENCY_LIMITED", "频率限制"),
+    "invalid_req_too_much": ("INVALID_REQ_TOO_MUCH", "无效请求过多"),
+    "bizerr_need_retry": ("BIZERR_NEED_RETRY", "退款业务流程错误，需要商户触发重试来解决"),
+}
+#: answers that may be asked for instead of an order
+OF_PREPAY = {
+    "number_used": ("OUT_TRADE_NO_USED", "商户订单号重复"),
+    "already_paid": ("ORDERPAID", "该订单已支付"),
+    "product_off": ("NOAUTH", PRODUCT_OFF + "。"),
+    "receiving_restricted": ("NOAUTH", RESTRICTED),
+    "merchant_unavailable": ("NOAUTH", "商户不可用"),
+    "service_unavailable": ("SYSTEMERROR", "系统繁忙，请稍后再试"),
+}
+#: of these WeChat says return_code FAIL, without a sign
+UNSIGNED = {
+    "openid_mismatch": "appid and openid not match",
+    "openid_not_matching": "appid and openid not match",
+    "openid_invalid": "无效的openid",
+}
+LONGEST_NONCE = 32
 
 
 class BusinessError(Exception):
@@ -60,7 +87,7 @@ async def serve(world: World, name: str, handler: Handler, request: Request) -> 
         said = {} if _instead(fault) else handler(world, asked, request.host)
         answer = _answer(world, asked, said, fault)
     except (TransportError, v2_xml.BadXmlError) as error:
-        body = v2_xml.build({"return_code": "FAIL", "return_msg": str(error)})
+        body = v2_xml.build({"return_code": "FAIL", "return_msg": str(error)} | _error_code(error))
         answer = Answer(200, body, {"Content-Type": "text/plain"}, f"return_code FAIL: {error}")
     except (BusinessError, RefusalError) as error:
         code, words = named(error)
@@ -72,8 +99,12 @@ async def serve(world: World, name: str, handler: Handler, request: Request) -> 
 
 def _read(world: World, call: Call) -> Fields:
     asked = v2_xml.parse(call.body)
-    if asked.get("mch_id") != world.keys.merchants[0].mchid:
-        raise TransportError("商户号mch_id与appid不匹配" if asked.get("mch_id") else "缺少参数")
+    if not re.fullmatch("[0-9]{1,32}", asked.get("mch_id", ""), re.ASCII):
+        raise TransportError("mch_id参数格式错误")  # an XML root that is not xml ends here, too
+    if asked["mch_id"] != world.keys.merchants[0].mchid:
+        raise TransportError("商户号mch_id与appid不匹配")
+    if len(asked.get("nonce_str", "")) > LONGEST_NONCE:
+        raise TransportError("nonce_str参数长度有误")
     sign_type = asked.get("sign_type", "MD5")
     if sign_type not in v2_xml.SIGN_TYPES:
         raise TransportError("签名类型错误")
@@ -82,6 +113,10 @@ def _read(world: World, call: Call) -> Fields:
         raise TransportError("签名错误")
     call.mchid = asked["mch_id"]
     return asked
+
+
+def _error_code(error: Exception) -> Fields:
+    return {"error_code": "20002"} if str(error) == "No Bill Exist" else {}
 
 
 def _check_needed(world: World, asked: Fields, name: str) -> None:
@@ -103,6 +138,10 @@ def _instead(fault: str | None) -> bool:
             raise BusinessError("FREQUENCY_LIMITED", "频率限制")
         case "refuse":
             raise BusinessError("NOAUTH", "商户无此接口权限")
+        case str() if fault in OF_PREPAY:
+            raise BusinessError(*OF_PREPAY[fault])
+        case str() if fault in UNSIGNED:
+            raise TransportError(UNSIGNED[fault])
     return fault == "reset_before"
 
 
@@ -121,6 +160,8 @@ def named(error: BusinessError | RefusalError) -> tuple[str, str]:
     """Name an error as APIv2 does."""
     if isinstance(error, BusinessError):
         return error.code, error.words
+    if isinstance(error, RefundError) and (error.reason in OF_REFUNDS or error.reason.isdigit()):
+        return OF_REFUNDS.get(error.reason, OF_REFUNDS["order_not_ready"])
     return CODES.get(error.code, error.code), error.message
 
 

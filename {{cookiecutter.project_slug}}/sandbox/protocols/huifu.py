@@ -14,13 +14,14 @@ from typing import Any
 from sanic import Sanic
 
 from ..clock import BEIJING
+from ..refund_error import RefundError
 from ..refunds import give_back
 from ..wire import RefusalError
 from ..world import Order, Purchase, Refund, World
 from ._huifu_keys import HUIFU_ID, Keys, keys
-from ._huifu_notify import tell, tell_refund
+from ._huifu_notify import bank_message, tell, tell_refund
 from ._huifu_statements import download, statement
-from ._huifu_wire import Data, GatewayError, Handler, day_of, serve, yuan
+from ._huifu_wire import Data, GatewayError, Handler, finished, serve, yuan
 
 TRADE_TYPES = {
     "T_JSAPI": "jsapi",
@@ -29,7 +30,23 @@ TRADE_TYPES = {
     "U_NATIVE": "unionpay",
 }
 CLOSABLE_AFTER = 60
-LIMITS = {"req_seq_id": 128, "goods_desc": 127, "remark": 255, "notify_url": 504}
+LIMITS = {"req_seq_id": 128, "goods_desc": 128, "remark": 255, "notify_url": 504}  # UTF-8 bytes
+#: refunds that are put off, in Huifu's words
+POSTPONED = {
+    "90000000": "业务执行失败，可用余额不足",
+    "23000003": "余额不足",
+    "10000001": "原交易没有处理完成",
+    "30000000": "系统异常，请稍后重试",
+}
+#: the code of a reason why a refund is not accepted, 90000000 for every other
+OF_REFUNDS = {
+    "exceeds": "23000003",
+    "nothing_left": "23000003",
+    "unpaid": "10000001",
+    "order_not_ready": "10000001",
+    "frequency_limited": "30000000",
+    "invalid_req_too_much": "30000000",
+}
 
 
 def attach(app: Sanic[Any, Any], world: World) -> None:
@@ -93,7 +110,7 @@ def create(world: World, asked: Data, host: str) -> Data:
 def query(world: World, asked: Data, host: str) -> Data:
     """Answer scanpay/query by date and number, with the org_ names of this generation."""
     order = _found(world, asked)
-    said = _said(order, world.clock.now())
+    said = _said(order, world.clock.now()) | {"resp_desc": "查询成功"}
     names = ("req_date", "req_seq_id", "hf_seq_id")
     return {**said, **{f"org_{name}": said[name] for name in names}}
 
@@ -106,9 +123,11 @@ def query_of_v4(world: World, asked: Data, host: str) -> Data:
 
 
 def close(world: World, asked: Data, host: str) -> Data:
-    """Answer scanpay/close: not in the first minute, and not what is final."""
+    """Answer scanpay/close: not in the first minute, not what is final, no UnionPay code ever."""
     _check(asked)
     order, now = _found(world, asked), world.clock.now()
+    if order.purchase.product == "unionpay":
+        raise GatewayError("23000004", "银联二维码不支持关单")
     if order.purchase.paid or order.purchase.closed:
         raise GatewayError("23000000", "the trade is final")
     if now < order.purchase.created_at + CLOSABLE_AFTER:
@@ -135,11 +154,20 @@ def refund(world: World, asked: Data, host: str) -> Data:
     try:
         order, made = give_back(world, HUIFU_ID, whole, partial(tell_refund, keys()))
     except RefusalError as error:
-        code = "23000003" if "大于" in error.message else "90000000"
-        raise GatewayError(code, error.message) from error
+        raise GatewayError(*_refusal(error)) from error
     if made.outcome == "ABNORMAL":
         made.outcome = "CLOSED"  # Huifu knows success and failure alone
     return _refund(order, made, world.clock.now())
+
+
+def _refusal(error: RefusalError) -> tuple[str, str]:
+    """Name why a refund is not accepted; the fault menu may ask for a code itself."""
+    reason = error.reason if isinstance(error, RefundError) else ""
+    if reason in POSTPONED:
+        return reason, POSTPONED[reason]
+    code = OF_REFUNDS.get(reason, "90000000")
+    tells_own = code in ("10000001", "30000000")
+    return code, POSTPONED[code] if tells_own else error.message
 
 
 def refund_query(world: World, asked: Data, host: str) -> Data:
@@ -216,7 +244,10 @@ def _said(order: Order, now: float) -> Data:
     }
     if order.transactions:
         paid = order.transactions[-1]
-        said |= {"out_trans_id": paid.transaction_id, "end_time": day_of(paid.paid_at)}
+        said |= {"out_trans_id": paid.transaction_id, **finished(paid.paid_at)}
+        said["bank_message"] = "成功"
+    if stat == "F":
+        said["bank_message"] = "订单已关闭"
     return said
 
 
@@ -231,6 +262,8 @@ def _refund(order: Order, made: Refund, now: float) -> Data:
         "huifu_id": HUIFU_ID,
         "ord_amt": yuan(made.refund),
         "trans_stat": stat,
+        **(finished(made.finished_at) if stat != "P" else {}),
+        **({"bank_message": bank_message(stat)} if stat != "P" else {}),
     }
 
 
@@ -252,8 +285,8 @@ def _check(asked: Data, *names: str) -> None:
         if not asked.get(name):
             raise GatewayError("10000000", f"{name} is missing")
     for name, most in LIMITS.items():
-        if len(asked.get(name, "")) > most:
-            raise GatewayError("10000000", f"{name} is longer than {most}")
+        if len(asked.get(name, "").encode()) > most:
+            raise GatewayError("10000000", f"{name} is longer than {most} bytes")
     if not re.fullmatch(r"[0-9]{8}", asked["req_date"]):
         raise GatewayError("10000000", "req_date is yyyyMMdd")
     if "?" in asked.get("notify_url", ""):

@@ -15,20 +15,45 @@ from typing import Any
 
 from sanic import Sanic
 
+from ..addresses import h5_page
 from ..bill_lines import trade_bill
 from ..checks import check_openid, is_notify_url
 from ..clock import BEIJING
 from ..orders import again
 from ..refunds import give_back
-from ..wire import RefusalError
+from ..wire import OTHER_PARAMETERS, RefusalError
 from ..world import SEVEN_DAYS, Order, Purchase, World
 from . import _v2_xml as v2_xml
 from ._v2_notify import STATES, paid_fields, refund_fields, tell, tell_refund
-from ._v2_wire import BusinessError, Fields, Handler, TransportError, fen, local, named, serve
+from ._v2_wire import (
+    UNSIGNED,
+    BusinessError,
+    Fields,
+    Handler,
+    TransportError,
+    fen,
+    local,
+    named,
+    serve,
+)
 
 CLOSABLE_AFTER = 300
+SOONEST_EXPIRY = 300
+#: what refundquery says of each refund; its number is put behind the name
+LISTED = (
+    *("out_refund_no", "refund_id", "refund_fee", "settlement_refund_fee", "coupon_refund_fee"),
+    *("coupon_refund_count", "coupon_type_0", "coupon_refund_id_0", "coupon_refund_fee_0"),
+)
 PRODUCTS = {"JSAPI": "jsapi", "NATIVE": "native", "MWEB": "h5", "APP": "app"}
-LIMITS = {"body": 127, "out_trade_no": 32, "attach": 127, "openid": 128, "notify_url": 256}
+#: WeChat's name of a field and how many bytes it holds
+LIMITS = {
+    "body": ("商品描述", 127),
+    "out_trade_no": ("商户订单号", 32),
+    "attach": ("附加数据", 127),
+    "openid": ("用户标识", 128),
+    "notify_url": ("通知地址", 256),
+    "refund_desc": ("退款原因", 80),
+}
 
 
 def attach(app: Sanic[Any, Any], world: World) -> None:
@@ -51,9 +76,11 @@ def unified_order(world: World, asked: Fields, host: str) -> Fields:
     product = PRODUCTS.get(asked["trade_type"])
     if product is None:
         raise BusinessError("PARAM_ERROR", "trade_type参数错误")
-    _check_order(world, asked, product)
     now, number = world.clock.now(), (asked["mch_id"], asked["out_trade_no"])
+    _check_order(world, asked, product, now)
     body = {k: v for k, v in asked.items() if k not in ("nonce_str", "sign")}
+    if number in world.burnt:
+        raise _number_used()
     if known := world.orders.get(number):
         purchase = known.purchase
         _again(purchase, product, _like_v3(body), now)
@@ -68,8 +95,7 @@ def unified_order(world: World, asked: Fields, host: str) -> Fields:
         said["code_url"] = purchase.code_url
     if product == "h5":
         package = world.packages[prepay_id] = f"{secrets.randbelow(10**10):010}"
-        page = f"http://{host}/cgi-bin/mmpayweb-bin/checkmweb"
-        said["mweb_url"] = f"{page}?prepay_id={prepay_id}&package={package}"
+        said["mweb_url"] = f"{h5_page(host)}?prepay_id={prepay_id}&package={package}"
     return said
 
 
@@ -103,6 +129,7 @@ def refund(world: World, asked: Fields, host: str) -> Fields:
     """Answer POST /secapi/pay/refund (申请退款): accepted, not yet refunded."""
     if bool(asked.get("transaction_id")) == bool(asked.get("out_trade_no")):
         raise BusinessError("PARAM_ERROR", "transaction_id和out_trade_no必须二选一")
+    _check_lengths(asked)
     amount = {"refund": fen(asked, "refund_fee"), "total": fen(asked, "total_fee")}
     names = ("transaction_id", "out_trade_no", "out_refund_no", "refund_desc", "notify_url")
     body = {name: asked[name] for name in names if asked.get(name)}
@@ -118,8 +145,8 @@ def refund_query(world: World, asked: Fields, host: str) -> Fields:
     order, made = known
     status = made.status(world.clock.now())
     said = refund_fields(order, made)
-    own = ("out_refund_no", "refund_id", "refund_fee")
-    listed = {f"{name}_0": said.pop(name) for name in own}
+    said.pop("cash_refund_fee")
+    listed = {f"{name}_0": said.pop(name) for name in LISTED if name in said}
     listed |= {"refund_count": "1", "total_refund_count": "1"}
     listed["refund_status_0"] = STATES.get(status, "PROCESSING")
     if status == "SUCCESS":
@@ -146,20 +173,48 @@ def download_bill(world: World, asked: Fields, host: str) -> bytes:
     return packed[: len(packed) // 2] if fault in ("truncated", "cut") else packed
 
 
-def _check_order(world: World, asked: Fields, product: str) -> None:
-    for name, most in LIMITS.items():
-        if len(asked.get(name, "")) > most:
-            raise BusinessError("PARAM_ERROR", f"{name}参数长度有误")
+def _moment(text: str) -> float:
+    """Read yyyyMMddHHmmss of Beijing into Unix seconds."""
+    try:
+        if not re.fullmatch(r"\d{14}", text, re.ASCII):
+            raise ValueError
+        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=BEIJING).timestamp()
+    except ValueError:
+        raise BusinessError("PARAM_ERROR", "time_expire参数格式有误") from None
+
+
+def _check_lengths(asked: Fields) -> None:
+    """Refuse what is too long before anything is signed, counted in bytes."""
+    for name, (label, most) in LIMITS.items():
+        length = len(asked.get(name, "").encode())
+        if length > most:
+            issue = f"字节数 {length}，大于最大值 {most}"
+            raise TransportError(
+                f"输入源“/body/xml/{name}”映射到值字段“{label}”字符串规则校验失败，{issue}"
+            )
+
+
+def _check_order(world: World, asked: Fields, product: str, now: float) -> None:
+    _check_lengths(asked)
     if not re.fullmatch(r"[0-9A-Za-z_\-|*]{6,32}", asked["out_trade_no"], re.ASCII):
         raise BusinessError("PARAM_ERROR", "out_trade_no参数格式有误")
     if not is_notify_url(asked["notify_url"]):
         raise BusinessError("PARAM_ERROR", "notify_url参数格式有误")
     fen(asked, "total_fee")
+    if asked.get("time_expire") and _moment(asked["time_expire"]) < int(now) + SOONEST_EXPIRY:
+        raise BusinessError("PARAM_ERROR", "time_expire时间过短，刷卡至少1分钟，其他5分钟")
     _check_product(asked, product)
     if product == "jsapi":
         if not asked.get("openid"):
             raise BusinessError("PARAM_ERROR", "JSAPI支付必须传openid")
+        _check_openid(world, asked)
+
+
+def _check_openid(world: World, asked: Fields) -> None:
+    try:
         check_openid(world, asked["appid"], asked["openid"])
+    except RefusalError as error:
+        raise TransportError(UNSIGNED["openid_mismatch"]) from error
 
 
 def _check_product(asked: Fields, product: str) -> None:
@@ -175,13 +230,7 @@ def _check_product(asked: Fields, product: str) -> None:
 
 def _purchase(world: World, asked: Fields, product: str, body: dict[str, Any]) -> Purchase:
     now, until = world.clock.now(), asked.get("time_expire")
-    expires = now + SEVEN_DAYS
-    if until:
-        try:
-            moment = datetime.strptime(until, "%Y%m%d%H%M%S").replace(tzinfo=BEIJING)
-        except ValueError:
-            raise BusinessError("PARAM_ERROR", "time_expire参数格式有误") from None
-        expires = max(moment.timestamp(), now + 60)
+    expires = _moment(until) if until else now + SEVEN_DAYS
     openid = asked.get("openid", "") if product == "jsapi" else ""
     sign_type = asked.get("sign_type", "MD5")
     number = asked["out_trade_no"]
@@ -201,17 +250,39 @@ def _again(purchase: Purchase, product: str, body: dict[str, Any], now: float) -
     try:
         again(purchase, product, body, now)
     except RefusalError as error:
-        raise BusinessError(*named(error)) from error
+        other = error.number == OTHER_PARAMETERS
+        raise (_number_used() if other else BusinessError(*named(error))) from error
+
+
+def _number_used() -> BusinessError:
+    return BusinessError("OUT_TRADE_NO_USED", "商户订单号重复")
 
 
 def _check_invoke(key: str, sign_type: str, form: Mapping[str, Any]) -> str:
     """Say what is wrong with an invoke object: here signType is signed, and the order's."""
+    if "prepayId" in form:
+        return _check_app(key, sign_type, form)
     if form.get("signType") != sign_type:
         return f"signType is {form.get('signType')}, the order was signed with {sign_type}"
     names = ("appId", "timeStamp", "nonceStr", "package", "signType")
     signed = {name: str(form.get(name, "")) for name in names}
     if form.get("paySign") != v2_xml.sign(signed, key, sign_type):
         return "支付验证签名失败"
+    return ""
+
+
+def _check_app(key: str, sign_type: str, form: Mapping[str, Any]) -> str:
+    """Say what is wrong with what an App hands on: its names are signed in lower case."""
+    signed = {
+        "appid": form["appId"],
+        "partnerid": form["partnerId"],
+        "prepayid": form["prepayId"],
+        "package": form["packageValue"],
+        "noncestr": form["nonceStr"],
+        "timestamp": form["timeStamp"],
+    }
+    if form["sign"] != v2_xml.sign(signed, key, sign_type):
+        return f"支付验证签名失败: {v2_xml.text_to_sign(signed, '***')}"
     return ""
 
 

@@ -97,10 +97,17 @@ class Merchant:
         return base64.b64encode(signed).decode()
 
     def authorization(
-        self, method: str, target: str, body: bytes = b"", *, age: int = 0, **changes: str
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        age: int = 0,
+        nonce: str = "",
+        **changes: str,
     ) -> str:
         """Build the header; `changes` replaces pairs and the scheme after signing."""
-        timestamp, nonce = str(int(time.time()) - age), secrets.token_hex(16)
+        timestamp, nonce = str(int(time.time()) - age), nonce or secrets.token_hex(16)
         signed = f"{method}\n{target}\n{timestamp}\n{nonce}\n".encode() + body + b"\n"
         pairs = {
             "mchid": self.mchid,
@@ -235,6 +242,20 @@ class Merchant:
         sealed = base64.b64decode(resource["ciphertext"])
         nonce, data = resource["nonce"].encode(), resource["associated_data"].encode()
         return cipher.decrypt(nonce, sealed, data)
+
+
+def app_invoke(merchant: Merchant, prepay_id: str, appid: str, **changes: Any) -> dict[str, Any]:
+    """Build what an App hands to WeChat's SDK, signed."""
+    signed = merchant.sign(f"{appid}\n1700000000\nnonce\n{prepay_id}\n".encode())
+    return {
+        "appId": appid,
+        "partnerId": merchant.mchid,
+        "prepayId": prepay_id,
+        "packageValue": "Sign=WXPay",
+        "nonceStr": "nonce",
+        "timeStamp": "1700000000",
+        "sign": signed,
+    } | changes
 
 
 def in_minutes(minutes: int) -> str:

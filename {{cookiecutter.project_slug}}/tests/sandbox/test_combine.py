@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.sandbox.kit import in_minutes
+
 BASE = "/v3/combine-transactions"
 SCENE = {"payer_client_ip": "203.0.113.10", "device_id": "shop0001"}
 
@@ -38,6 +40,10 @@ async def found(merchant, body):
     return answer.json()
 
 
+def told_of_other_parameters(answer):
+    return answer.json()["code"] == "INVALID_REQUEST" and "参数与首次请求时不一致" in answer.text
+
+
 async def test_one_payment_pays_every_part_and_is_notified_once(merchant):
     body = combined(merchant)
     prepay_id = (await merchant.post(f"{BASE}/jsapi", body))["prepay_id"]
@@ -67,7 +73,7 @@ async def test_a_part_alone_can_neither_be_queried_nor_closed(merchant):
     assert (await merchant.close(number)).json()["code"] == "ORDER_NOT_EXIST"
     single = merchant.order(out_trade_no=number)
     answer = await merchant.call("POST", "/v3/pay/transactions/jsapi", single)
-    assert answer.json()["code"] == "OUT_TRADE_NO_USED"
+    assert told_of_other_parameters(answer)
 
 
 async def test_close_names_exactly_all_parts(merchant):
@@ -100,14 +106,14 @@ async def test_the_same_number_needs_the_same_parts(merchant):
     }
     for path, other in ((f"{BASE}/jsapi", changed), (f"{BASE}/app", {**body})):
         answer = await merchant.call("POST", path, other)
-        assert answer.json()["code"] == "OUT_TRADE_NO_USED"
+        assert told_of_other_parameters(answer)
     taken = {**combined(merchant), "sub_orders": body["sub_orders"]}
     answer = await merchant.call("POST", f"{BASE}/jsapi", taken)
-    assert answer.json()["code"] == "OUT_TRADE_NO_USED"
+    assert told_of_other_parameters(answer)
 
 
-@pytest.mark.parametrize(("parts", "right"), [(1, False), (2, True), (10, True), (11, False)])
-async def test_a_direct_merchant_combines_two_to_ten(merchant, parts, right):
+@pytest.mark.parametrize(("parts", "right"), [(1, False), (2, True), (50, True), (51, False)])
+async def test_a_direct_merchant_combines_two_to_fifty(merchant, parts, right):
     answer = await merchant.call("POST", f"{BASE}/jsapi", combined(merchant, parts=parts))
     assert (answer.status_code == 200) is right, answer.text
 
@@ -203,3 +209,44 @@ async def test_a_provider_combines_its_sub_merchants(merchant):
     assert [one["sub_mchid"] for one in trade["sub_orders"]] == [
         one["mchid"] for one in merchant.credentials["sub"]
     ]
+
+
+async def test_a_provider_may_combine_one_sub_merchant_alone(merchant):
+    sp = merchant.become(merchant.credentials["sp"])
+    body = combined(merchant, parts=1, combine_appid=sp.mini["appid"], combine_mchid=sp.mchid)
+    body["sub_orders"][0] |= {"mchid": sp.mchid, "sub_mchid": sp.credentials["sub"][0]["mchid"]}
+    body["combine_payer_info"] = {"openid": "oProviders"}
+    await sp.post(f"{BASE}/jsapi", body)
+
+
+async def test_a_provider_names_the_sub_merchant_of_every_part(merchant):
+    sp = merchant.become(merchant.credentials["sp"])
+    body = combined(merchant, combine_appid=sp.mini["appid"], combine_mchid=sp.mchid)
+    body["sub_orders"][0] |= {"mchid": sp.mchid, "sub_mchid": sp.credentials["sub"][0]["mchid"]}
+    body["sub_orders"][1] |= {"mchid": sp.mchid}
+    answer = await sp.call("POST", f"{BASE}/jsapi", body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
+    assert answer.headers["Request-ID"].endswith("-268443704")
+
+
+@pytest.mark.parametrize("suffix", ["Z", ".123456789+08:00"])
+async def test_time_expire_of_a_combined_order_is_rfc_3339_as_such(merchant, suffix):
+    until = in_minutes(3 * 24 * 60)[:19] + suffix
+    await merchant.post(f"{BASE}/jsapi", combined(merchant, time_expire=until))
+
+
+async def test_closing_a_combined_number_that_was_never_ordered_burns_it(merchant):
+    body = combined(merchant)
+    path = f"{BASE}/out-trade-no/{body['combine_out_trade_no']}/close"
+    parts = [{k: one[k] for k in ("mchid", "out_trade_no")} for one in body["sub_orders"]]
+    close = {"combine_appid": body["combine_appid"], "sub_orders": parts}
+    assert (await merchant.call("POST", path, close)).status_code == 204
+    answer = await merchant.call("POST", f"{BASE}/jsapi", body)
+    assert (answer.status_code, told_of_other_parameters(answer)) == (400, True)
+
+
+@pytest.mark.parametrize("start", ["20300101000000", "2030-01-01 00:00:00"])
+async def test_time_start_is_rfc_3339_too(merchant, start):
+    answer = await merchant.call("POST", f"{BASE}/jsapi", combined(merchant, time_start=start))
+    assert answer.json()["detail"]["field"] == "/body/time_start"
+    assert "RFC3339" in answer.json()["message"]

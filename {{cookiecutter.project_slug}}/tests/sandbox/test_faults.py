@@ -19,6 +19,7 @@ DEFAULTS = {
     "times": None,
     "signing": "public_key",
     "rotate_certificates": False,
+    "leading_zero_serials": False,
 }
 
 
@@ -55,6 +56,8 @@ async def test_the_menu_sets_only_what_is_named_and_an_empty_one_resets(merchant
         ({"answers": {"pay": "500"}}, "answers.pay"),
         ({"answers": {"prepay": "501"}}, "answers.prepay"),
         ({"answers": {"code2session": "signtest"}}, "answers.code2session"),
+        ({"answers": {"refund": "openid_mismatch"}}, "answers.refund"),
+        ({"answers": {"any": "number_used"}}, "answers.any"),
         ({"times": 0}, "times"),
         ({"signing": "rsa"}, "signing"),
         ({"rotate_certificates": 1}, "rotate_certificates"),
@@ -76,8 +79,30 @@ async def test_an_error_answer_means_that_nothing_happened(merchant, fault, stat
     body = merchant.order()
     answer = await order(merchant, body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert "wechatpay-signature" not in answer.headers
+    merchant.verify(answer)
     assert await numbers(merchant) == []
+    await merchant.prepay(body)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "message"),
+    [
+        ("openid_mismatch", 500, "OPENID_MISMATCH", "openid和appid不匹配"),
+        ("openid_not_matching", 400, "INVALID_REQUEST", "appid与openid不匹配"),
+        ("openid_invalid", 400, "PARAM_ERROR", "无效的openid"),
+        ("number_used", 403, "OUT_TRADE_NO_USED", "商户订单号重复"),
+        ("service_unavailable", 503, "SERVICE_UNAVAILABLE", "服务不可用"),
+    ],
+)
+async def test_the_other_forms_of_a_refusal_can_be_asked_for(
+    merchant, fault, status, code, message
+):
+    await merchant.faults(answers={"prepay": fault}, times=1)
+    body = merchant.order()
+    answer = await order(merchant, body)
+    assert answer.status_code == status
+    assert answer.json() == {"code": code, "message": message}
+    merchant.verify(answer)
     await merchant.prepay(body)
 
 
@@ -163,8 +188,10 @@ async def test_a_merchant_of_public_key_mode_has_no_certificates(merchant):
     assert (answer.status_code, answer.json()["code"]) == (404, "RESOURCE_NOT_EXISTS")
 
 
-async def certificates(merchant):
-    answer = await merchant.call("GET", "/v3/certificates")
+async def certificates(merchant, serial=""):
+    headers = {"Wechatpay-Serial": serial}
+    answer = await merchant.call("GET", "/v3/certificates", headers=headers)
+    merchant.credentials = await merchant.control("credentials")
     serial = merchant.verify(answer)
     listed = {}
     for one in answer.json()["data"]:
@@ -174,16 +201,64 @@ async def certificates(merchant):
     return serial, listed
 
 
-async def test_platform_certificates_are_sealed_and_rotate(merchant):
+async def test_platform_certificates_are_sealed_listed_first_and_used_later(merchant):
     await merchant.faults(signing="certificate")
     old, listed = await certificates(merchant)
     assert list(listed) == [old]
     assert "O=SANDBOX" in listed[old].subject.rfc4514_string()
     await merchant.faults(rotate_certificates=True)
-    merchant.credentials = await merchant.control("credentials")
+    signed, listed = await certificates(merchant)
+    assert (signed, next(iter(listed)), len(listed)) == (old, old, 2)
+    await merchant.faults(rotate_certificates=True)
     new, listed = await certificates(merchant)
     assert list(listed) == [old, new]
     assert f"{listed[new].serial_number:040X}" == new
+
+
+async def test_a_listed_certificate_is_used_after_five_days(merchant, shop, until):
+    await merchant.faults(signing="certificate", rotate_certificates=True)
+    old, listed = await certificates(merchant)
+    await merchant.control("clock", advance_seconds=5 * 86400 - 60)
+    assert (await certificates(merchant))[0] == old
+    await merchant.control("clock", advance_seconds=60)
+    assert (await certificates(merchant))[0] == list(listed)[1]
+    _, prepay_id = await merchant.prepay()
+    await merchant.pay(prepay_id)
+    await until(lambda: len(shop.received) == 1)
+    assert merchant.verify(shop.received[0]) == list(listed)[1]
+
+
+async def test_whoever_knows_one_certificate_gets_answers_signed_by_it(merchant):
+    """A client that met only the old certificate can fetch the list that has the new one."""
+    await merchant.faults(signing="certificate")
+    old, _ = await certificates(merchant)
+    for _ in range(2):
+        await merchant.faults(rotate_certificates=True)
+    new, _ = await certificates(merchant)
+    assert new != old
+    assert (await certificates(merchant, old))[0] == old
+    assert (await certificates(merchant, new))[0] == new
+    assert (await certificates(merchant, "0" * 40))[0] == new
+    await merchant.control("clock", advance_seconds=5 * 365 * 86400)
+    assert (await certificates(merchant, old))[0] == new
+
+
+async def test_serials_of_merchants_begin_with_zero_only_when_asked(merchant):
+    async def serials():
+        known = await merchant.control("credentials")
+        return [one["merchant_serial"] for one in (known, *known["others"], known["sp"])]
+
+    before = await serials()
+    assert not [serial for serial in before if serial.startswith("0") or len(serial) != 40]
+    assert (await merchant.faults(leading_zero_serials=True)) == DEFAULTS
+    after = await serials()
+    assert all(serial.startswith("0") and len(serial) == 40 for serial in after)
+    for serial in (before[0], after[0]):
+        answer = await merchant.call("GET", "/v3/certificates", serial_no=serial)
+        assert answer.status_code == 404  # authenticated: this merchant has no certificates
+    known = await merchant.control("credentials")
+    certificate = load_pem_x509_certificate(known["merchant_certificate_pem"].encode())
+    assert f"{certificate.serial_number:040X}" == after[0]
 
 
 async def test_the_requests_serial_chooses_the_key_in_mixed_times(merchant, shop, until):

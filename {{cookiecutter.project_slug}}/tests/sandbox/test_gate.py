@@ -15,10 +15,14 @@ STALE = "Http头Authorization中的timestamp与发起请求的时间不得超过
 GARBAGE = base64.b64encode(bytes(256)).decode()
 
 
-def refused(answer, status, code, message):
-    """Check an error answer: status, code, message, and that it is not signed."""
+def told(answer):
     body = answer.json()
-    assert (answer.status_code, body["code"], body["message"]) == (status, code, message)
+    return answer.status_code, body["code"], body["message"]
+
+
+def refused(answer, status, code, message):
+    """Check an answer to somebody unproved: status, code, message, and that it is not signed."""
+    assert told(answer) == (status, code, message)
     assert not [name for name in answer.headers if name.startswith("wechatpay-")]
 
 
@@ -47,7 +51,8 @@ async def test_a_missing_header_comes_before_authorization_except_for_orders(mer
         "签名信息错误，验签失败",
     )
     signed = await merchant.call("GET", QUERY + merchant.mchid, headers={missing: ""})
-    refused(signed, 400, "INVALID_REQUEST", message)
+    assert told(signed) == (400, "INVALID_REQUEST", message)
+    merchant.verify(signed)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +120,48 @@ async def test_the_target_is_signed_as_it_was_sent(merchant):
 async def test_another_mchid_in_the_body_or_query_is_refused(merchant):
     message = "http header中的mchid与post payload中的mchid不匹配"
     answer = await merchant.call("POST", f"{ORDERS}/jsapi", merchant.order(mchid="1900000109"))
-    refused(answer, 400, "PARAM_ERROR", message)
-    refused(await merchant.call("GET", QUERY + "1900000109"), 400, "PARAM_ERROR", message)
+    queried = await merchant.call("GET", QUERY + "1900000109")
+    for one in (answer, queried):
+        assert told(one) == (400, "PARAM_ERROR", message)
+        merchant.verify(one)
 
 
 async def test_a_body_that_is_not_declared_as_json_is_refused(merchant):
     headers = {"Content-Type": "text/plain"}
     answer = await merchant.call("POST", f"{ORDERS}/jsapi", merchant.order(), headers=headers)
-    refused(answer, 400, "INVALID_REQUEST", "Http头Content-Type应为application/json")
+    assert told(answer) == (400, "INVALID_REQUEST", "Http头Content-Type应为application/json")
+    merchant.verify(answer)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{ORDERS}/out-trade-no/S1234567?mchid=MCHID&x=1",
+        f"{ORDERS}/id/4200000000?x=1&mchid=MCHID",
+        "/v3/refund/domestic/refunds/R1?x=1",
+        "/v3/certificates?x=1",
+        "/v3/bill/tradebill?bill_date=2026-01-01&x=1",
+        "/v3/billdownload/file?token=t&x=1",
+        "/v3/combine-transactions/out-trade-no/S1234567?x=1",
+    ],
+)
+async def test_an_unknown_query_parameter_is_refused(merchant, target):
+    answer = await merchant.call("GET", target.replace("MCHID", merchant.mchid))
+    assert told(answer) == (400, "PARAM_ERROR", "请求中含有未在API文档中定义的参数")
+    assert answer.json()["detail"]["value"] == ["/query/x"]
+    assert answer.json()["detail"]["location"] is None
+    assert answer.headers["Request-ID"].endswith("-270924358")
+    merchant.verify(answer)
+
+
+async def test_an_order_takes_no_query_parameters(merchant):
+    answer = await merchant.call("POST", f"{ORDERS}/jsapi?x=1", merchant.order())
+    assert answer.json()["detail"]["value"] == ["/query/x"]
+
+
+async def test_a_nonce_has_at_most_32_characters(merchant):
+    refused(await merchant.call("GET", CERTIFICATES, nonce="n" * 33), 401, "SIGN_ERROR", FORMAT)
+    assert (await merchant.call("GET", CERTIFICATES, nonce="n" * 32)).status_code == 404
 
 
 @pytest.mark.parametrize(

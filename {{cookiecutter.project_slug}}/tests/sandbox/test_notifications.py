@@ -138,8 +138,9 @@ async def test_an_answer_that_comes_too_late_does_not_count(merchant, shop, logg
     assert (await logged(2))[1]["verdict"].startswith("received")
 
 
-async def test_in_certificate_mode_the_newest_certificate_signs(merchant, shop, until):
-    await merchant.faults(signing="certificate", rotate_certificates=True)
+async def test_in_certificate_mode_the_newest_certificate_in_use_signs(merchant, shop, until):
+    for _ in range(2):  # listed, then used
+        await merchant.faults(signing="certificate", rotate_certificates=True)
     merchant.credentials = await merchant.control("credentials")
     await paid(merchant)
     await until(lambda: len(shop.received) == 1)

@@ -33,11 +33,12 @@ async def test_the_same_order_again_gives_a_new_prepay_id_and_the_old_one_still_
         {"attach": "x"},
     ],
 )
-async def test_the_same_number_with_other_parameters_is_used(merchant, change):
+async def test_the_same_number_with_other_parameters_is_refused(merchant, change):
     body, _ = await merchant.prepay()
     answer = await order(merchant, body | change)
-    assert told(answer) == (403, "OUT_TRADE_NO_USED")
-    assert answer.json()["message"] == "商户订单号重复"
+    assert told(answer) == (400, "INVALID_REQUEST")
+    assert answer.json()["message"] == "请求重入时，参数与首次请求时不一致，请核对后重试"
+    merchant.verify(answer)
     assert answer.headers["Request-ID"].endswith("-268498688")
 
 
@@ -98,9 +99,30 @@ async def test_a_coupon_lowers_payer_total_only(merchant):
 
 async def test_unknown_numbers_do_not_exist(merchant):
     by_id = await merchant.call("GET", f"{ORDERS}/id/4200000000?mchid={merchant.mchid}")
-    for answer in (await merchant.query("S7654321"), await merchant.close("S7654321"), by_id):
+    for answer in (await merchant.query("S7654321"), by_id):
         assert told(answer) == (404, "ORDER_NOT_EXIST")
         assert answer.headers["Request-ID"].endswith("-268512771")
+
+
+async def test_closing_a_number_that_was_never_ordered_is_accepted_and_burns_it(merchant):
+    body = merchant.order()
+    for _ in range(2):
+        closed = await merchant.close(body["out_trade_no"])
+        assert (closed.status_code, closed.content) == (204, b"")
+        merchant.verify(closed)
+    answer = await order(merchant, body)
+    assert told(answer) == (400, "INVALID_REQUEST")
+    assert answer.headers["Request-ID"].endswith("-268498688")
+    assert told(await merchant.query(body["out_trade_no"])) == (404, "ORDER_NOT_EXIST")
+
+
+async def test_another_merchants_transaction_is_not_shown(merchant):
+    _, prepay_id = await merchant.prepay()
+    number = (await merchant.pay(prepay_id))["transaction_id"]
+    other = merchant.become(merchant.credentials["others"][0])
+    answer = await other.call("GET", f"{ORDERS}/id/{number}?mchid={other.mchid}")
+    assert told(answer) == (404, "ORDER_NOT_EXIST")
+    assert answer.headers["Request-ID"].endswith("-268447843")
 
 
 @pytest.mark.parametrize(
@@ -108,9 +130,9 @@ async def test_unknown_numbers_do_not_exist(merchant):
     [
         ("out-trade-no/S12345?mchid=", "/query/mchid"),
         ("out-trade-no/S12345", "/query/mchid"),
-        ("out-trade-no/S1?mchid=9", "/url/out_trade_no"),
-        ("out-trade-no/S%E8%8C%B61234?mchid=9", "/url/out_trade_no"),
-        ("id/4200-1?mchid=9", "/url/transaction_id"),
+        ("out-trade-no/S1?mchid=9", "/uri_template/out_trade_no"),
+        ("out-trade-no/S%E8%8C%B61234?mchid=9", "/uri_template/out_trade_no"),
+        ("id/4200-1?mchid=9", "/uri_template/transaction_id"),
     ],
 )
 async def test_numbers_in_the_url_are_checked_too(merchant, target, field):
@@ -155,3 +177,13 @@ async def test_while_the_password_is_typed_close_is_told_to_wait(merchant):
     assert told(waiting) == (202, "USER_PAYING")
     await merchant.pay(prepay_id, outcome="cancel")
     assert (await merchant.close(body["out_trade_no"])).status_code == 204
+
+
+async def test_a_number_in_the_url_that_is_too_long_says_how_long(merchant):
+    answer = await merchant.close("S" * 35)
+    issue = "字节数 35，大于最大值 32"
+    assert answer.json()["detail"]["location"] == "uri_template"
+    assert answer.json()["detail"]["value"] == 35
+    assert answer.json()["message"] == (
+        f"输入源“/uri_template/out_trade_no”映射到值字段“商户订单号”字符串规则校验失败，{issue}"
+    )

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.sandbox.kit import ORDERS, app_invoke
+
 BASE = "/v3/pay/partner/transactions"
 
 
@@ -97,8 +99,10 @@ async def test_a_number_is_the_providers_over_all_sub_merchants(sp):
     await sp.post(f"{BASE}/jsapi", body)
     other = order(sp, 1, out_trade_no=body["out_trade_no"])
     answer = await sp.call("POST", f"{BASE}/jsapi", other)
-    assert answer.json()["code"] == "OUT_TRADE_NO_USED"
-    assert (await query(sp, body["out_trade_no"], 1)).json()["code"] == "ORDER_NOT_EXIST"
+    assert answer.headers["Request-ID"].endswith("-268498688")
+    asked = await query(sp, body["out_trade_no"], 1)
+    assert (asked.status_code, asked.json()["code"]) == (404, "ORDER_NOT_EXIST")
+    assert asked.headers["Request-ID"].endswith("-268447845")
     close = {"sp_mchid": sp.mchid, "sub_mchid": subs(sp)[1]}
     path = f"{BASE}/out-trade-no/{body['out_trade_no']}/close"
     assert (await sp.call("POST", path, close)).status_code == 404
@@ -113,6 +117,18 @@ async def test_a_direct_merchant_is_no_provider(merchant, sp):
     assert (await merchant.call("GET", query)).json()["detail"]["field"] == "/query/sub_mchid"
 
 
+@pytest.mark.parametrize("call", ["prepay", "query", "close"])
+async def test_a_provider_on_the_direct_path_is_told_to_name_its_sub_merchant(sp, call):
+    number = f"{ORDERS}/out-trade-no/S1234567"
+    answer = await {
+        "prepay": lambda: sp.call("POST", f"{ORDERS}/native", sp.order(payer=None)),
+        "query": lambda: sp.call("GET", f"{number}?mchid={sp.mchid}"),
+        "close": lambda: sp.call("POST", f"{number}/close", {"mchid": sp.mchid}),
+    }[call]()
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
+    assert answer.headers["Request-ID"].endswith("-268443704")
+
+
 async def test_refunds_and_bills_name_the_sub_merchant(sp):
     body = order(sp, notify_url=sp.shop.url)
     await sp.pay((await sp.post(f"{BASE}/jsapi", body))["prepay_id"])
@@ -125,6 +141,7 @@ async def test_refunds_and_bills_name_the_sub_merchant(sp):
     path = "/v3/refund/domestic/refunds"
     missing = await sp.call("POST", path, refund)
     assert missing.json()["detail"]["field"] == "/body/sub_mchid"
+    assert missing.headers["Request-ID"].endswith("-268443704")
     other = await sp.call("POST", path, {**refund, "sub_mchid": subs(sp)[1]})
     assert other.json()["code"] == "RESOURCE_NOT_EXISTS"
     mine = await sp.call("POST", path, {**refund, "sub_mchid": subs(sp)[0]})
@@ -158,3 +175,14 @@ async def test_the_amount_widget_orders_by_scannedpos_for_providers_only(merchan
     assert missing.json()["detail"]["field"] == "/body/scene_info"
     direct = await merchant.call("POST", "/v3/pay/transactions/scannedpos", merchant.order())
     assert direct.status_code == 404
+
+
+async def test_the_partner_of_an_app_is_the_provider_alone(sp):
+    appid = sub_app(sp, kind="app")
+    body = order(sp, sub_appid=appid, payer=None)
+    prepay_id = (await sp.post(f"{BASE}/app", body))["prepay_id"]
+    invoke = app_invoke(sp, prepay_id, appid)
+    said = await sp.control("pay", **invoke | {"partnerId": subs(sp)[0]})
+    assert said["err_msg"] == "app:-1"
+    assert "partnerId" in said["err_desc"]
+    assert (await sp.control("pay", **invoke))["err_msg"] == "app:0"

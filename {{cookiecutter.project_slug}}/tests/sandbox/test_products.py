@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.sandbox.kit import ORDERS
+from tests.sandbox.kit import ORDERS, app_invoke, in_minutes
 
 HERE = {"payer_client_ip": "203.0.113.10", "h5_info": {"type": "Wap"}}
 PAGE = "http://127.0.0.1:8000/"
@@ -17,19 +17,6 @@ async def opened(merchant, product, **changes):
     body = merchant.order(payer=None, **changes)
     answer = await merchant.post(f"{ORDERS}/{product}", body)
     return body["out_trade_no"], *answer.values()
-
-
-def app_invoke(merchant, prepay_id, appid, **changes):
-    signed = merchant.sign(f"{appid}\n1700000000\nnonce\n{prepay_id}\n".encode())
-    return {
-        "appId": appid,
-        "partnerId": merchant.mchid,
-        "prepayId": prepay_id,
-        "packageValue": "Sign=WXPay",
-        "nonceStr": "nonce",
-        "timeStamp": "1700000000",
-        "sign": signed,
-    } | changes
 
 
 def app_of(merchant):
@@ -55,7 +42,7 @@ async def test_a_code_lives_two_hours_and_a_new_one_replaces_it(merchant):
     first = (await merchant.post(f"{ORDERS}/native", body))["code_url"]
     second = (await merchant.post(f"{ORDERS}/native", body))["code_url"]
     said = await merchant.control("scan", code_url=first)
-    assert (said["err_msg"], said["err_desc"]) == ("fail", "二维码已过期，请刷新后重新扫码")
+    assert (said["err_msg"], said["err_desc"]) == ("fail", "二维码已过期，请重新生成")
     await merchant.control("clock", advance_seconds=2 * 3600)
     assert (await merchant.control("scan", code_url=second))["err_msg"] == "fail"
     assert (await merchant.control("scan", code_url="weixin://wxpay/x"))["err_msg"] == "fail"
@@ -64,6 +51,56 @@ async def test_a_code_lives_two_hours_and_a_new_one_replaces_it(merchant):
         "err_msg": "cancel"
     }
     assert (await merchant.control("scan", code_url=third))["err_msg"] == "ok"
+
+
+async def test_a_code_belongs_to_the_first_wechat_user_who_scans_it(merchant):
+    body = merchant.order(payer=None)
+    code_url = (await merchant.post(f"{ORDERS}/native", body))["code_url"]
+    await merchant.control("scan", code_url=code_url, openid="oFirst", outcome="cancel")
+    said = await merchant.control("scan", code_url=code_url, openid="oSecond")
+    assert said == {"err_msg": "fail", "err_desc": "商家订单信息有误，请重新下单支付"}
+    assert (await merchant.query(body["out_trade_no"])).json()["trade_state"] == "NOTPAY"
+    assert (await merchant.control("scan", code_url=code_url, openid="oFirst"))["err_msg"] == "ok"
+
+
+async def test_a_new_code_of_the_same_order_is_anybodys_again(merchant):
+    body = merchant.order(payer=None)
+    first = (await merchant.post(f"{ORDERS}/native", body))["code_url"]
+    await merchant.control("scan", code_url=first, openid="oFirst", outcome="cancel")
+    second = (await merchant.post(f"{ORDERS}/native", body))["code_url"]
+    assert (await merchant.control("scan", code_url=second, openid="oSecond"))["err_msg"] == "ok"
+
+
+async def test_an_h5_link_belongs_to_the_first_wechat_user_who_opens_it(merchant):
+    _, h5_url = await opened(merchant, "h5")
+    await merchant.control("h5", h5_url=h5_url, openid="oFirst", outcome="fail")
+    said = await merchant.control("h5", h5_url=h5_url, openid="oSecond")
+    assert said == {"err_msg": "fail", "err_desc": "系统繁忙，请稍后再试"}
+    assert (await merchant.control("h5", h5_url=h5_url, openid="oFirst"))["err_msg"] == "ok"
+
+
+async def test_a_code_that_was_paid_or_is_overdue_says_so(merchant):
+    _, code_url = await opened(merchant, "native")
+    await merchant.control("scan", code_url=code_url)
+    used = await merchant.control("scan", code_url=code_url)
+    assert used == {"err_msg": "fail", "err_desc": "该订单已支付"}
+    _, late = await opened(merchant, "native", time_expire=in_minutes(5))
+    await merchant.control("clock", advance_seconds=300)
+    said = await merchant.control("scan", code_url=late)
+    assert said == {"err_msg": "fail", "err_desc": "该订单已失效，请重新返回商户下单支付"}
+
+
+async def test_the_page_of_an_h5_link_says_when_it_is_paid_closed_or_overdue(merchant):
+    from_shop = {**PHONE, "referer": PAGE}
+    number, paid = await opened(merchant, "h5")
+    await merchant.control("h5", h5_url=paid)
+    assert "该订单已支付" in (await merchant.http.get(paid, headers=from_shop)).text
+    number, closed = await opened(merchant, "h5")
+    await merchant.close(number)
+    assert "订单已关闭" in (await merchant.http.get(closed, headers=from_shop)).text
+    _, late = await opened(merchant, "h5", time_expire=in_minutes(2))
+    await merchant.control("clock", advance_seconds=120)
+    assert "该订单已失效" in (await merchant.http.get(late, headers=from_shop)).text
 
 
 async def test_an_h5_link_is_paid_and_its_trade_is_called_mweb(merchant):
@@ -160,7 +197,8 @@ async def test_a_number_belongs_to_its_product(merchant, product):
     if product == "h5":
         again["scene_info"] = HERE
     answer = await merchant.call("POST", f"{ORDERS}/{product}", again)
-    assert (answer.status_code, answer.json()["code"]) == (403, "OUT_TRADE_NO_USED")
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
+    assert answer.headers["Request-ID"].endswith("-268498688")
 
 
 @pytest.mark.parametrize("product", ["native", "app", "h5"])

@@ -120,7 +120,9 @@ async def test_two_refunds_of_one_payment_are_a_minute_apart(merchant):
     other, _ = await paid(merchant)
     assert (await refund(merchant, number)).status_code == 200
     await merchant.control("clock", advance_seconds=58)
-    assert told(await refund(merchant, number)) == (429, "FREQUENCY_LIMITED")
+    early = await refund(merchant, number)
+    assert told(early) == (429, "FREQUENCY_LIMITED")
+    assert early.headers["Request-ID"].endswith("-268447840")
     assert (await refund(merchant, other)).status_code == 200
     await merchant.control("clock", advance_seconds=2)
     assert (await refund(merchant, number)).status_code == 200
@@ -159,8 +161,11 @@ async def test_a_payment_can_be_refunded_for_a_year(merchant):
 
 async def test_what_is_not_paid_or_not_there_cannot_be_refunded(merchant):
     body, _ = await merchant.prepay()
-    assert told(await refund(merchant, body["out_trade_no"])) == (400, "INVALID_REQUEST")
-    assert told(await refund(merchant, "Snobody")) == (404, "RESOURCE_NOT_EXISTS")
+    for number, message in ((body["out_trade_no"], "原订单不存在"), ("Snobody", "订单不存在")):
+        answer = await refund(merchant, number)
+        assert told(answer) == (404, "RESOURCE_NOT_EXISTS")
+        assert answer.json()["message"] == message
+        merchant.verify(answer)
     none = await refund(merchant, None, transaction_id="4200999")
     assert told(none) == (404, "RESOURCE_NOT_EXISTS")
     assert told(await merchant.call("GET", f"{PATH}/Rnobody")) == (404, "RESOURCE_NOT_EXISTS")
@@ -187,7 +192,7 @@ AMOUNT = {"refund": 100, "total": 990, "currency": "CNY"}
         ({"out_refund_no": None}, "/body/out_refund_no"),
         ({"out_refund_no": "R 1"}, "/body/out_refund_no"),
         ({"out_refund_no": "R" * 65}, "/body/out_refund_no"),
-        ({"reason": "字" * 81}, "/body/reason"),
+        ({"reason": "字" * 27}, "/body/reason"),
         ({"notify_url": "http://shop.example.com/"}, "/body/notify_url"),
         ({"notify_url": "https://shop.example.com/?a=1"}, "/body/notify_url"),
         ({"transaction_id": "4200"}, "/body/out_trade_no"),
@@ -218,11 +223,57 @@ async def test_without_money_in_the_account_nothing_is_refunded(merchant):
     assert (await refund(merchant, number)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ("order_not_ready", 400, "INVALID_REQUEST"),
+        ("frequency_limited", 429, "FREQUENCY_LIMITED"),
+        ("invalid_req_too_much", 429, "FREQUENCY_LIMITED"),
+        ("bizerr_need_retry", 500, "SYSTEM_ERROR"),
+        ("10000001", 400, "INVALID_REQUEST"),
+        ("user_account_abnormal", 403, "USER_ACCOUNT_ABNORMAL"),
+    ],
+)
+async def test_a_refund_that_is_not_accepted_can_be_made_later_with_the_same_number(
+    merchant, fault, status, code
+):
+    number, _ = await paid(merchant)
+    await merchant.faults(refunds=fault, times=1)
+    body = request(merchant, number)
+    answer = await merchant.call("POST", PATH, body)
+    assert told(answer) == (status, code)
+    merchant.verify(answer)
+    if status == 400:
+        assert answer.json()["message"] == "订单处理中，暂时无法退款，请稍后再试"
+    assert told(await merchant.call("GET", f"{PATH}/{body['out_refund_no']}")) == (
+        *(404, "RESOURCE_NOT_EXISTS"),
+    )
+    assert (await merchant.call("POST", PATH, body)).status_code == 200
+
+
 async def test_a_coupon_goes_back_in_its_share(merchant):
     body, prepay_id = await merchant.prepay()
     await merchant.pay(prepay_id, coupon_fen=99)
-    said = (await refund(merchant, body["out_trade_no"], 100)).json()["amount"]
+    coupon = (await merchant.query(body["out_trade_no"])).json()["promotion_detail"][0]
+    made = (await refund(merchant, body["out_trade_no"], 100)).json()
+    said = made["amount"]
     assert (said["payer_total"], said["payer_refund"], said["discount_refund"]) == (891, 90, 10)
+    assert made["promotion_detail"] == [
+        {
+            "promotion_id": coupon["coupon_id"],
+            "scope": "GLOBAL",
+            "type": "NOCASH",
+            "amount": 99,
+            "refund_amount": 10,
+        }
+    ]
+    asked = await merchant.call("GET", f"{PATH}/{made['out_refund_no']}")
+    assert asked.json()["promotion_detail"] == made["promotion_detail"]
+
+
+async def test_without_a_coupon_no_promotion_is_told(merchant):
+    number, _ = await paid(merchant)
+    assert "promotion_detail" not in (await refund(merchant, number)).json()
 
 
 async def test_a_refund_in_the_merchant_platform_is_notified_beside_the_payments_address(merchant):
