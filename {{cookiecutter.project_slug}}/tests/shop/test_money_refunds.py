@@ -8,29 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from checkout.models import Event, Order, Payment, Refund
-from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Diary, Stage
+from checkout.models import Event, Payment, Refund, Share
+from tests.shop.conftest import Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import calls, moves, outcomes, paying, until
+from tests.shop.kit import ADMIN, bought, calls, give_back, moves, outcomes, paying, until
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 PRICE = 9_900  # of the tea in the catalogue, fen
-
-
-async def give_back(stage: Stage, order_no: str, fen: int, **more: Any) -> httpx.Response:
-    """Ask for a refund as the operator does."""
-    key = {"Idempotency-Key": more.pop("key", secrets.token_hex(8))}
-    body = {"refund_fen": fen, "reason": "少发一件"} | more
-    path = f"/api/admin/orders/{order_no}/refunds"
-    return await stage.http.post(path, json=body, headers=ADMIN | key)
-
-
-async def bought(stage: Stage) -> tuple[BuyerClient, str, str]:
-    """Pay an order: the buyer, its number, the payment's number."""
-    buyer, order, started = await paying(stage)
-    await buyer.pay(started["invoke"])
-    await until(lambda: Order.exists(order_no=order["order_no"], state="PAID"))
-    return buyer, order["order_no"], started["out_trade_no"]
 
 
 async def sweep_until(stage: Stage, state: str, *, minutes: int = 15, every: int = 15) -> None:
@@ -40,6 +23,11 @@ async def sweep_until(stage: Stage, state: str, *, minutes: int = 15, every: int
         await stage.advance(every)
         await stage.shop.checkout.sweep_once()
         assert stage.shop.clock.now() < end, [(r.state, r.trouble) for r in await Refund.all()]
+
+
+async def sent(stage: Stage) -> list[dict[str, Any]]:
+    """Return the refunds that were sent, as the sandbox got them."""
+    return [e for e in await calls(stage, "/refunds") if e["method"] == "POST"]
 
 
 async def at_sandbox(stage: Stage, number: str) -> list[tuple[int, str]]:
@@ -74,7 +62,7 @@ async def test_rule_10_an_order_of_which_nothing_is_left_is_refunded(stage: Stag
     await sweep_until(stage, "SUCCESS")
     order = (await buyer.get(f"/api/orders/{order_no}")).json()
     assert (order["state"], order["refunded_fen"]) == ("REFUNDED", PRICE)
-    await stage.shop.checkout.sweep_once()
+    await stage.shop.checkout.work.drain(seconds=5)
     assert await Event.filter(kind="on_refunded", due_at=None).count() == 2
     late = await give_back(stage, order_no, 1)
     assert (late.status_code, late.json()["code"]) == (409, "REFUND_EXCEEDS")
@@ -97,15 +85,25 @@ async def test_rule_10_two_hundred_at_once_are_fifty_a_minute_apart_and_never_to
     stage: Stage,
 ) -> None:
     _, order_no, number = await bought(stage)
-    answers = await asyncio.gather(*(give_back(stage, order_no, 100) for _ in range(200)))
+
+    async def patient() -> httpx.Response:
+        """Call again with the same key while the books are too busy, as the answer asks for."""
+        key = secrets.token_hex(8)
+        while True:
+            answer = await give_back(stage, order_no, 100, key=key)
+            if answer.status_code != 503:
+                return answer
+            assert answer.json()["code"] == "OUTCOME_UNKNOWN"
+            assert int(answer.headers["Retry-After"]) >= 1
+
+    answers = await asyncio.gather(*(patient() for _ in range(200)))
     codes = [a.json().get("code") for a in answers]
     assert (codes.count(None), codes.count("REFUND_LIMIT")) == (50, 150)
     started = stage.shop.clock.now()
     await sweep_until(stage, "SUCCESS", minutes=15 + 50, every=61)
     assert stage.shop.clock.now() - started < timedelta(minutes=15 + 50)
     assert await at_sandbox(stage, number) == [(100, "SUCCESS")] * 50
-    sent = [e for e in await calls(stage, "/refunds") if e["method"] == "POST"]
-    assert [e["status"] for e in sent] == [200] * 50, "none came too early"
+    assert [e["status"] for e in await sent(stage)] == [200] * 50, "none came too early"
 
 
 async def test_rule_10_parallel_refunds_never_exceed_what_was_paid(stage: Stage) -> None:
@@ -133,9 +131,9 @@ async def test_rule_10_a_refund_of_unknown_outcome_is_repeated_word_for_word(
     await stage.control("faults")
     await sweep_until(stage, "SUCCESS")
     assert await at_sandbox(stage, number) == [(300, "SUCCESS")]
-    sent = [e["request_body"] for e in await calls(stage, "/refunds") if e["method"] == "POST"]
-    assert len(sent) >= 2
-    assert set(sent) == {(await Refund.get()).request}
+    bodies = [e["request_body"] for e in await sent(stage)]
+    assert len(bodies) >= 2
+    assert set(bodies) == {(await Refund.get()).request}
 
 
 async def test_rule_6_a_redeploy_between_crash_and_repair_changes_no_byte_of_a_repeat(
@@ -145,14 +143,14 @@ async def test_rule_6_a_redeploy_between_crash_and_repair_changes_no_byte_of_a_r
     await stage.control("faults", answers={"refund_query": "500", "refund": "reset_after"})
     await give_back(stage, order_no, 300)
     channel: Any = stage.shop.checkout.channels["wechat"]
-    channel.refund_url = "https://another.example.com/notify/wechat/refund"
+    channel._url = "https://another.example.com"
     await stage.control("faults")
     await stage.control("faults", notifications="drop")
     await sweep_until(stage, "SUCCESS")
     assert await at_sandbox(stage, number) == [(300, "SUCCESS")]
-    sent = [e["request_body"] for e in await calls(stage, "/refunds") if e["method"] == "POST"]
-    assert len(sent) == 2
-    assert set(sent) == {(await Refund.get()).request}
+    bodies = [e["request_body"] for e in await sent(stage)]
+    assert len(bodies) == 2
+    assert set(bodies) == {(await Refund.get()).request}
 
 
 async def test_rule_10_no_money_in_the_account_keeps_number_and_waits(
@@ -181,24 +179,72 @@ async def test_rule_10_refunds_of_one_payment_leave_in_order(stage: Stage) -> No
     await stage.advance(61)
     assert (await give_back(stage, order_no, 200)).json()["state"] == "PENDING"
     await sweep_until(stage, "SUCCESS")
-    known = (await stage.truth(number))["refunds"]
-    assert [r["refund"] for r in known] == [300, 200]
-    assert known[0]["out_refund_no"] == first
+    refunds = (await stage.truth(number))["refunds"]
+    assert [r["refund"] for r in refunds] == [300, 200]
+    assert refunds[0]["out_refund_no"] == first
 
 
-async def test_rule_10_refused_for_good_is_rejected_after_a_query_and_frees_the_amount(
+async def test_rule_10_refused_for_good_is_rejected_after_a_quiet_period_and_a_second_query(
     stage: Stage, diary: Diary
+) -> None:
+    _, order_no, _ = await bought(stage)
+    await stage.control("faults", answers={"refund": "refuse"}, times=1)
+    answer = await give_back(stage, order_no, PRICE)
+    number = answer.json()["out_refund_no"]
+    assert (answer.status_code, answer.json()["state"]) == (202, "PENDING")
+    assert [e["method"] for e in await calls(stage, number)] == ["GET"]
+    await stage.advance(290)
+    await stage.shop.checkout.sweep_once()
+    assert (await Refund.get()).state == "PENDING"
+    assert (await Share.get()).reserved_fen == PRICE
+    assert "refund failed" not in diary.alarms
+    await stage.advance(15)
+    await stage.shop.checkout.sweep_once()
+    assert (await Refund.get()).state == "REJECTED"
+    assert [e["method"] for e in await calls(stage, number)] == ["GET", "GET"]
+    assert len(await sent(stage)) == 1
+    assert "refund failed" in diary.alarms
+    assert await moves(number) == [("PENDING", "REJECTED")]
+
+
+async def test_rule_10_a_rejected_refund_frees_the_amount(stage: Stage) -> None:
+    buyer, order_no, number = await bought(stage)
+    await stage.control("faults", answers={"refund": "refuse"}, times=1)
+    await give_back(stage, order_no, PRICE)
+    assert (await give_back(stage, order_no, 1)).json()["code"] == "REFUND_EXCEEDS"
+    await sweep_until(stage, "REJECTED")
+    order = (await buyer.get(f"/api/orders/{order_no}")).json()
+    assert (order["refunding_fen"], order["state"]) == (0, "PAID")
+    assert (await give_back(stage, order_no, PRICE)).status_code == 202
+    await stage.shop.checkout.sweep_once()
+    assert await at_sandbox(stage, number) == [(PRICE, "PROCESSING")]
+
+
+async def test_rule_10_a_rejected_refund_that_turns_up_is_done_and_counts_for_the_cap(
+    stage: Stage,
 ) -> None:
     buyer, order_no, _ = await bought(stage)
     await stage.control("faults", answers={"refund": "refuse"}, times=1)
-    answer = await give_back(stage, order_no, PRICE)
-    assert answer.json()["state"] == "REJECTED"
-    assert [e["method"] for e in await calls(stage, answer.json()["out_refund_no"])] == ["GET"]
-    assert "refund failed" in diary.alarms
+    await give_back(stage, order_no, 300)
+    await sweep_until(stage, "REJECTED")
+    refund, share = await Refund.get(), await Share.get()
+    assert share.reserved_fen == 0
+    await stage.shop.checkout.channels["wechat"].refund(refund, share)  # an earlier sending
+    await stage.advance(600)
+    await until(lambda: Refund.exists(state="SUCCESS"))
+    assert await moves(refund.out_refund_no) == [
+        ("PENDING", "REJECTED"),
+        ("REJECTED", "PROCESSING"),
+        ("PROCESSING", "SUCCESS"),
+    ]
+    share = await Share.get()
+    assert (share.reserved_fen, share.refunded_fen) == (300, 300)
     order = (await buyer.get(f"/api/orders/{order_no}")).json()
-    assert (order["refunding_fen"], order["state"]) == (0, "PAID")
-    await stage.advance(61)
-    assert (await give_back(stage, order_no, PRICE)).json()["state"] == "PROCESSING"
+    assert (order["refunding_fen"], order["refunded_fen"]) == (0, 300)
+    await stage.shop.checkout.work.drain(seconds=5)
+    assert await Event.filter(kind="on_refunded", due_at=None).count() == 1
+    too_much = await give_back(stage, order_no, PRICE - 299)
+    assert (too_much.status_code, too_much.json()["code"]) == (409, "REFUND_EXCEEDS")
 
 
 async def test_rule_10_refused_after_an_unknown_sending_waits_five_minutes_before_rejected(
@@ -214,6 +260,67 @@ async def test_rule_10_refused_after_an_unknown_sending_waits_five_minutes_befor
     await sweep_until(stage, "REJECTED", minutes=15)
 
 
+async def test_rule_10_a_second_query_without_an_answer_rejects_nothing(stage: Stage) -> None:
+    _, order_no, _ = await bought(stage)
+    await stage.control("faults", answers={"refund": "refuse"}, times=1)
+    await give_back(stage, order_no, 300)
+    await stage.control("faults", answers={"refund_query": "500"})
+    for _ in range(10):
+        await stage.advance(61)
+        await stage.shop.checkout.sweep_once()
+    assert (await Refund.get()).state == "PENDING"
+    await stage.control("faults")
+    await stage.advance(61)
+    await stage.shop.checkout.sweep_once()
+    assert (await Refund.get()).state == "REJECTED"
+
+
+async def test_rule_10_the_html_403_of_a_proxy_rejects_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, order_no, number = await bought(stage)
+    inside, refused = stage.shop.http.send, list[bytes]()
+
+    async def send(request: httpx.Request, **options: Any) -> httpx.Response:
+        if request.method == "POST" and request.url.path.endswith("/refunds"):
+            refused.append(await request.aread())
+            return httpx.Response(403, html="<html>403 Forbidden</html>", request=request)
+        return await inside(request, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.shop.http, "send", send)
+        answer = await give_back(stage, order_no, 300)
+        assert (answer.status_code, answer.json()["state"]) == (202, "PENDING")
+        for _ in range(20):
+            await stage.advance(61)
+            await stage.shop.checkout.sweep_once()
+    refund = await Refund.get()
+    assert (refund.state, refund.refused_at) == ("PENDING", None)
+    assert len(refused) > 10
+    assert set(refused) == {refund.request.encode()}
+    await sweep_until(stage, "SUCCESS")
+    assert await at_sandbox(stage, number) == [(300, "SUCCESS")]
+
+
+async def test_rule_10_there_is_one_back_off_for_all_refunds_of_a_merchant(stage: Stage) -> None:
+    orders = [(await bought(stage))[1:] for _ in range(3)]
+    (first, _), (second, _), _ = orders
+    await give_back(stage, second, 100)
+    await stage.control("faults", refunds="not_enough")
+    assert (await give_back(stage, first, 300)).json()["state"] == "PENDING"
+    await stage.control("faults")
+    tries = len(await sent(stage))
+    waiting = [await give_back(stage, order_no, 200) for order_no, _ in orders[1:]]
+    assert [answer.json()["state"] for answer in waiting] == ["PENDING", "PENDING"]
+    for _ in range(4):
+        await stage.advance(70)
+        await stage.shop.checkout.sweep_once()
+    assert len(await sent(stage)) == tries, "the merchant's other refunds wait with it"
+    await sweep_until(stage, "SUCCESS")
+    back = [refund for _, number in orders for refund in await at_sandbox(stage, number)]
+    assert back == [(300, "SUCCESS"), (100, "SUCCESS"), (200, "SUCCESS"), (200, "SUCCESS")]
+
+
 @pytest.mark.parametrize(("outcome", "reserved"), [("abnormal", 300), ("closed", 0)])
 async def test_rule_10_abnormal_still_counts_for_the_cap_and_closed_does_not(
     stage: Stage, diary: Diary, outcome: str, reserved: int
@@ -223,7 +330,7 @@ async def test_rule_10_abnormal_still_counts_for_the_cap_and_closed_does_not(
     await give_back(stage, order_no, 300)
     await stage.control("faults")
     await sweep_until(stage, outcome.upper())
-    assert (await Payment.get()).reserved_fen == reserved
+    assert (await Share.get()).reserved_fen == reserved
     assert "refund failed" in diary.alarms
     assert not await Event.filter(kind="on_refunded").exists()
     waiting = await stage.http.get(f"/api/admin/refunds?state={outcome.upper()}", headers=ADMIN)
@@ -235,7 +342,7 @@ async def test_rule_7_a_lost_refund_notification_is_found_by_the_sweep(stage: St
     await stage.control("faults", notifications="drop")
     await give_back(stage, order_no, 300)
     await sweep_until(stage, "SUCCESS", minutes=10)
-    assert await outcomes((await Payment.get()).out_trade_no) == [("APPLIED", "")]
+    assert await outcomes((await Payment.get()).number) == [("APPLIED", "")]
 
 
 @EVERY_DATABASE
@@ -263,7 +370,7 @@ async def test_rule_10_a_failed_refund_of_the_platform_needs_no_room(stage: Stag
     await until(lambda: Refund.exists(origin="merchant_platform", state="CLOSED"))
     await sweep_until_done(stage)
     assert await at_sandbox(stage, number) == [(700, "CLOSED"), (PRICE, "SUCCESS")]
-    assert (await Payment.get()).reserved_fen == PRICE
+    assert (await Share.get()).reserved_fen == PRICE
 
 
 async def sweep_until_done(stage: Stage) -> None:
@@ -314,18 +421,18 @@ async def test_rule_8_money_paid_twice_goes_back_by_itself(stage: Stage) -> None
         await buyer.pay(started["invoke"])
     await until(lambda: Refund.exists())
     await sweep_until(stage, "SUCCESS")
-    refund = await Refund.get().prefetch_related("payment")
-    surplus = refund.payment
-    assert refund.out_refund_no == surplus.out_trade_no + "S"
+    refund = await Refund.get().select_related("share__payment")
+    share, surplus = refund.share, refund.share.payment
+    assert refund.out_refund_no == share.out_trade_no + "S"
     assert (refund.origin, surplus.surplus, surplus.state) == ("surplus", True, "PAID")
     shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
     assert (shown["state"], shown["refunded_fen"], shown["refunding_fen"]) == ("PAID", 0, 0)
-    await stage.shop.checkout.sweep_once()
-    assert [e.kind for e in await Event.all()] == ["on_paid"]
-    assert await at_sandbox(stage, surplus.out_trade_no) == [(PRICE, "SUCCESS")]
+    await stage.shop.checkout.work.drain(seconds=5)
+    assert [(e.kind, e.due_at) for e in await Event.all()] == [("on_paid", None)]
+    assert await at_sandbox(stage, share.out_trade_no) == [(PRICE, "SUCCESS")]
     part = await give_back(stage, order["order_no"], 100)
-    assert part.json()["out_trade_no"] != surplus.out_trade_no
-    again = await give_back(stage, order["order_no"], 1, out_trade_no=surplus.out_trade_no)
+    assert part.json()["out_trade_no"] != share.out_trade_no
+    again = await give_back(stage, order["order_no"], 1, out_trade_no=share.out_trade_no)
     assert (again.status_code, again.json()["code"]) == (409, "REFUND_EXCEEDS")
 
 
@@ -350,6 +457,79 @@ async def test_rule_8_late_money_whose_notification_is_lost_is_found_by_a_second
     await stage.shop.checkout.sweep_once()
     assert (await Payment.get()).state == "PAID"
     await sweep_until(stage, "SUCCESS")
+
+
+@pytest.mark.parametrize("fault", ["500", "202", "429", "reset_before", "wrong_key"])
+async def test_rule_8_a_look_at_a_closed_payment_that_proves_nothing_is_not_counted(
+    stage: Stage, fault: str
+) -> None:
+    buyer, order, started = await paying(stage)
+    await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    answers = {"close": fault, "query": fault}
+    await stage.control("faults", notifications="drop", answers=answers)
+    await buyer.pay(started["invoke"], force=True)
+    await stage.advance(601)
+    for _ in range(4):
+        await stage.shop.checkout.sweep_once()
+        payment = await Payment.get()
+        assert (payment.state, payment.looks) == ("CLOSED", 0)
+        await stage.advance(61)
+    assert len(await calls(stage, "/close")) == 1 + 4, "each came again after a minute"
+    await stage.control("faults", answers={})
+    await stage.shop.checkout.sweep_once()
+    assert (await Payment.get()).state == "PAID"
+    assert await buyer.state(order["order_no"]) == "CLOSED"
+    await sweep_until(stage, "SUCCESS")
+    assert await at_sandbox(stage, started["out_trade_no"]) == [(PRICE, "SUCCESS")]
+
+
+async def test_rule_7_a_closed_payment_that_wechat_calls_paid_is_an_alarm_and_stays_due(
+    stage: Stage, diary: Diary
+) -> None:
+    buyer, order, started = await paying(stage)
+    await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    await stage.control("faults", notifications="drop", answers={"query": "500"})
+    await buyer.pay(started["invoke"], force=True)
+    await stage.advance(601)
+    await stage.shop.checkout.sweep_once()
+    payment = await Payment.get()
+    assert (payment.state, payment.looks) == ("CLOSED", 0)
+    assert payment.due_at is not None
+    assert "WeChat says that a closed payment is paid" in diary.alarms
+    await stage.control("faults", answers={})
+    await stage.advance(61)
+    await stage.shop.checkout.sweep_once()
+    assert (await Payment.get()).state == "PAID"
+
+
+async def test_rule_8_a_surplus_refund_that_is_refused_is_never_rejected_and_tried_daily(
+    stage: Stage, diary: Diary
+) -> None:
+    buyer, order, started = await paying(stage)
+    await buyer.post(f"/api/orders/{order['order_no']}/cancel")
+    await stage.control("faults", answers={"refund": "refuse"})
+    await buyer.pay(started["invoke"], force=True)
+    await until(lambda: Refund.exists())
+    for day in (1, 2):
+        for _ in range(3):
+            await stage.shop.checkout.sweep_once()
+            await stage.advance(301)
+        refund, share = await Refund.get(), await Share.get()
+        assert (refund.state, share.reserved_fen) == ("PENDING", PRICE)
+        assert diary.alarms.count("surplus refund refused: a person must decide") == day
+        for _ in range(22):
+            await stage.advance(3600)
+            await stage.shop.checkout.sweep_once()
+        assert len(await sent(stage)) == day, "once a day"
+        await stage.advance(2 * 3600)
+    await stage.control("faults")
+    await sweep_until(stage, "SUCCESS")
+    assert {e["request_body"] for e in await sent(stage)} == {refund.request}
+    assert await at_sandbox(stage, started["out_trade_no"]) == [(PRICE, "SUCCESS")]
+    assert await moves(refund.out_refund_no) == [
+        ("PENDING", "PROCESSING"),
+        ("PROCESSING", "SUCCESS"),
+    ]
 
 
 async def test_rule_7_a_closed_payment_is_closed_twice_more_and_then_left_alone(
