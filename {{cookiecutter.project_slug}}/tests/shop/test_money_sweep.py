@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from checkout.models import Event, Order, Payment
-from shop import on_paid
 from tests.shop.conftest import Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
 from tests.shop.kit import moves, outcomes, paying, until
@@ -150,15 +149,19 @@ async def test_rule_9_each_event_runs_once_after_it_succeeds_and_again_after_it_
         if len(heard) < 3:
             raise RuntimeError("the warehouse does not answer")
 
-    monkeypatch.setattr(on_paid, "on_paid", flaky)
     monkeypatch.setattr("shop.on_paid.on_paid", flaky)
     monkeypatch.setattr("shop.on_paid.on_closed", flaky)
     await buyer.pay(started["invoke"])
-    await buyer.get(f"/api/orders/{order['order_no']}?refresh=1")
+    await until(lambda: Event.exists())
+    await stage.shop.checkout.work.drain(seconds=5)
+    event_id, now = f"{order['order_no']}-on_paid", stage.shop.clock.now()
+    assert heard == [event_id], "right after the commit"
+    event = await Event.get()
+    assert timedelta(0) < event.due_at - now <= timedelta(seconds=5)
     for _ in range(5):
         await stage.shop.checkout.sweep_once()
         await stage.advance(60)
-    assert heard == [f"{order['order_no']}-on_paid"] * 3
+    assert heard == [event_id] * 3
     assert (await Event.get()).due_at is None
 
 
@@ -169,13 +172,13 @@ async def test_rule_7_several_sweeps_at_once_handle_each_row_once(
     for _ in range(12):
         await paying(stage)
     handled: list[str] = []
-    inside = stage.shop.truth.ask
+    inside = stage.shop.checkout.payments.ask
 
-    async def ask(payment: Payment, cause: str) -> None:
-        handled.append(payment.out_trade_no)
-        await inside(payment, cause)
+    async def ask(payment: Payment, cause: str) -> bool:
+        handled.append(payment.number)
+        return await inside(payment, cause)
 
-    monkeypatch.setattr(stage.shop.truth, "ask", ask)
+    monkeypatch.setattr(stage.shop.checkout.payments, "ask", ask)
     await stage.advance(6)
     await asyncio.gather(*(stage.shop.checkout.sweep_once() for _ in range(4)))
     assert len(handled) == len(set(handled)) == 12
