@@ -76,7 +76,7 @@ class Events:
         due_at: datetime | None = self._clock.now() + wait
         if not await _has_earlier(event):
             try:
-                call = asyncio.ensure_future(self._call(event, order, refund))
+                call = self._work.start(self._call(event, order, refund))
                 # never cancelled: a cancelled transaction would keep its connection for good
                 await asyncio.wait_for(asyncio.shield(call), SECONDS)
             except Exception as error:
