@@ -11,16 +11,21 @@ from typing import Any
 import pytest
 
 from checkout.channels import NoSuchTrade
-from checkout.models import Event, Notification, Order, Payment
+from checkout.models import Event, Notification, Order, Payment, Refund, Share
 from shop.settings import ROOT
 from tests.shop.conftest import Diary, Stage, settings
-from tests.shop.kit import WeChat, outcomes, paying
+from tests.shop.kit import WeChat, outcomes, paying, until
 
 
 def listen(patch: pytest.MonkeyPatch, function: Any) -> None:
-    """Let the sweep call this instead of the owner's functions."""
+    """Let the events call this instead of the owner's functions."""
     patch.setattr("shop.on_paid.on_paid", function)
     patch.setattr("shop.on_paid.on_closed", function)
+
+    async def refunded(order: Order, refund: Refund, event_id: str) -> None:
+        await function(order, event_id)
+
+    patch.setattr("shop.on_paid.on_refunded", refunded)
 
 
 async def open_rows() -> int:
@@ -79,7 +84,7 @@ async def test_rule_7_a_404_says_nothing_when_the_number_was_sent_again_meanwhil
     await stage.advance(1000)
     payment = await Payment.get()
 
-    async def query(_: Payment) -> None:
+    async def query(*_: Any) -> None:
         await Payment.all().update(sent_at=stage.shop.clock.now())
         raise NoSuchTrade("订单不存在")
 
@@ -95,18 +100,38 @@ async def test_rule_4_an_unmatched_notification_is_tried_again_for_a_day(
     _, _, started = await paying(stage)
     wechat, number = WeChat(stage), started["out_trade_no"]
     trade = await wechat.trade(number)
-    await Payment.all().update(out_trade_no="Sanother", due_at=None)
+    await Share.all().update(out_trade_no="Sanother")
+    await Payment.all().update(due_at=None)
     await Order.all().update(due_at=None)
     await wechat.notify(trade)
     for _ in range(hours):
         await stage.advance(3600)
         await stage.shop.checkout.sweep_once()
     assert await outcomes() == [("UNMATCHED", "unknown number")]
-    await Payment.all().update(out_trade_no=number)  # as when a backup is restored
+    await Share.all().update(out_trade_no=number)  # as when a backup is restored
     await stage.advance(3601)
     await stage.shop.checkout.sweep_once()
-    found = await Notification.get()
-    assert (found.outcome, found.due_at) == (outcome, None)
+    stored = await Notification.get()
+    assert (stored.outcome, stored.due_at) == (outcome, None)
+
+
+async def some_refund(order: Order) -> Refund:
+    """Write a refund of this order down, whatever its state."""
+    n, now = await Refund.all().count(), order.created_at
+    payment = await Payment.create(
+        order_id=order.id, number=f"{order.order_no}{n}", channel="wechat", scene="native",
+        product="native", payer="", total_fen=1, state="PAID", parties={}, request="", prepay={},
+        expires_at=now, request_id="-", created_at=now,
+    )  # fmt: skip
+    share = await Share.create(
+        payment_id=payment.id, out_trade_no=payment.number, merchant="", channel="wechat",
+        parties={}, total_fen=1,
+    )  # fmt: skip
+    return await Refund.create(
+        order_id=order.id, share_id=share.id, channel="wechat", out_refund_no=f"R{n}",
+        refund_fen=1, reserved_fen=0, reason="", origin="admin", state="SUCCESS", request="",
+        created_at=now,
+    )  # fmt: skip
 
 
 async def test_rule_9_events_of_one_order_run_in_order_and_of_others_meanwhile(
@@ -115,57 +140,94 @@ async def test_rule_9_events_of_one_order_run_in_order_and_of_others_meanwhile(
     buyer = await stage.buyer()
     numbers = [(await buyer.order())["order_no"] for _ in range(2)]
     now = stage.shop.clock.now()
-    for order_no, kind in [(0, "on_paid"), (0, "on_closed"), (1, "on_paid")]:
-        order = await Order.get(order_no=numbers[order_no])
-        event_id = f"{order_no}-{kind}"
-        await Event.create(event_id=event_id, order=order, kind=kind, created_at=now, due_at=now)
+    events = [(0, "on_paid"), (0, "on_refunded"), (0, "on_refunded"), (1, "on_paid")]
+    for n, (which, kind) in enumerate(events):
+        order = await Order.get(order_no=numbers[which])
+        event = Event(event_id=f"{which}-{kind}{n}", order=order, kind=kind, created_at=now)
+        if kind == "on_refunded":
+            event.refund_id = (await some_refund(order)).id
+        event.due_at = now
+        await event.save()
     heard: list[str] = []
 
     async def fails_twice(_: Order, event_id: str) -> None:
         heard.append(event_id)
-        if heard.count("0-on_paid") < 3 and event_id == "0-on_paid":
+        if heard.count("0-on_paid0") < 3 and event_id == "0-on_paid0":
             raise RuntimeError("not now")
 
     listen(monkeypatch, fails_twice)
     for _ in range(20):
         await stage.shop.checkout.sweep.events()
         await stage.advance(60)
-    assert [e for e in heard if e[0] == "0"] == ["0-on_paid"] * 3 + ["0-on_closed"]
-    assert heard.index("1-on_paid") < 2
+    refunded = ["0-on_refunded1", "0-on_refunded2"]
+    assert [e for e in heard if e[0] == "0"] == ["0-on_paid0"] * 3 + refunded
+    assert heard.index("1-on_paid3") < 2
     assert await Event.exclude(due_at=None).count() == 0
 
 
-async def test_rule_9_a_function_that_hangs_is_stopped_and_tried_again(
+async def test_rule_9_a_function_that_hangs_counts_as_failed_and_is_tried_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, diary: Diary
 ) -> None:
     _, _, started = await paying(stage)
-    wechat, heard = WeChat(stage), []
-    await wechat.notify(await wechat.trade(started["out_trade_no"]))
+    wechat, heard, released = WeChat(stage), list[str](), asyncio.Event()
 
     async def hangs_once(_: Order, event_id: str) -> None:
         heard.append(event_id)
         if len(heard) == 1:
-            await asyncio.Event().wait()
+            await released.wait()
+
+    async def failed() -> bool:
+        return await Event.exists(tries=1)
 
     listen(monkeypatch, hangs_once)
-    monkeypatch.setattr("shop.sweep.EVENT_SECONDS", 0.05)
-    async with asyncio.timeout(5):
-        await stage.shop.checkout.sweep_once()
-        await stage.advance(61)
-        await stage.shop.checkout.sweep_once()
+    monkeypatch.setattr("checkout.events.SECONDS", 0.05)
+    await wechat.notify(await wechat.trade(started["out_trade_no"]))
+    await until(failed)
+    assert len(heard) == 1
+    assert await stage.shop.checkout.work.drain(seconds=0.05) == 1, "a stop waits for it"
+    await stage.advance(61)
+    await stage.shop.checkout.sweep_once()
+    released.set()
     assert len(heard) == 2
     assert len(set(heard)) == 1
     assert diary.fields("event failed")[0]["tries"] == 0
     assert (await Event.get()).due_at is None
 
 
+async def test_rule_9_an_event_whose_process_died_is_run_by_the_sweep_after_a_minute(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, started = await paying(stage)
+    wechat, heard = WeChat(stage), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr("checkout.events.Events._start", lambda *_: None)
+        await wechat.notify(await wechat.trade(started["out_trade_no"]))
+
+    async def note(_: Order, event_id: str) -> None:
+        heard.append(event_id)
+
+    listen(monkeypatch, note)
+    await stage.shop.checkout.sweep_once()
+    assert heard == [], "leased to the process that wrote it"
+    await stage.advance(61)
+    await stage.shop.checkout.sweep_once()
+    assert heard == [(await Event.get(due_at=None)).event_id]
+
+
 async def test_rule_9_several_sweeps_at_once_run_an_event_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wechat, heard = WeChat(stage), []
+    wechat, heard = WeChat(stage), list[str]()
+
+    async def fails(_: Order, event_id: str) -> None:
+        raise RuntimeError("not now")
+
+    listen(monkeypatch, fails)
     for _ in range(5):
         _, _, started = await paying(stage)
         await wechat.notify(await wechat.trade(started["out_trade_no"]))
+    await stage.shop.checkout.work.drain(seconds=5)
+    await stage.advance(6)
 
     async def note(_: Order, event_id: str) -> None:
         heard.append(event_id)
@@ -191,9 +253,9 @@ async def test_sweep_once_is_a_command_that_prints_one_json_line(stage: Stage) -
     await buyer.pay(started["invoke"])
     await stage.control("clock", advance_seconds=10)
     secret = str(stage.shop.settings.database_url)
-    mine = settings(stage.known, stage.shop.settings.sandbox_url, stage.origin, secret)
+    own = settings(stage.known, stage.shop.settings.sandbox_url, stage.origin, secret)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "shop", "sweep", "--once", cwd=ROOT, env={**os.environ, **mine},
+        sys.executable, "-m", "shop", "sweep", "--once", cwd=ROOT, env={**os.environ, **own},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
