@@ -4,10 +4,13 @@ import asyncio
 import base64
 import json
 import secrets
+import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from accounts.models import Identity
+from checkout import channels
 from checkout.bill import BEIJING, Bill, Count
 from checkout.models import Notification, Order, Payment, Share, Transition
 from tests.sandbox.kit import load_key
@@ -211,3 +215,16 @@ async def compare(stage: Stage, day: date) -> tuple[list[tuple[str, str]], Count
         bill = Bill(books, day, "S", stage.shop.clock)
         differences += [(d.kind, d.number) async for d in bill.differences(lambda rows: None)]
     return differences, bill.count
+
+
+@contextmanager
+def exercise() -> Iterator[None]:
+    """Lay exercise/voucher.py beside the channels: it is one, with a bank that knows nothing."""
+    folders = channels.__path__
+    channels.__path__ = [*folders, str(Path(__file__).with_name("exercise"))]
+    sys.modules.pop("checkout.channels.voucher", None)
+    try:
+        yield
+    finally:
+        channels.__path__ = folders
+        sys.modules.pop("checkout.channels.voucher", None)
