@@ -3,154 +3,257 @@
 import hashlib
 import hmac
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
+
+import httpx
 
 from checkout import channels as ch
 from checkout.clock import Clock
-from checkout.models import Order, Payment, Refund
+from checkout.config import Config, Env
+from checkout.models import Payment, Refund, Share
 
-KEY = b"the bank's and ours"
+PATH = "/notify/voucher"
+PARTIES = {"bank": "7"}
+
+
+@dataclass(frozen=True)
+class VoucherConfig:
+    """The key that the bank and we share."""
+
+    key: bytes
+
+
+class BankSays(Exception):
+    """Raised when the bank answers "no"; `code` is its word."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Voucher:
+    """A voucher as the bank has it; the amount in fen."""
+
+    fen: int
+    state: ch.TradeState = "OPEN"
 
 
 class Bank:
-    """What the bank knows: a state and an amount for each number, and each refund's amount."""
+    """What the bank knows: each number's voucher, each refund's number and amount.
+
+    `faults` says how often a call answers so: ("prepay", "BUSY") or ("prepay", "CUT").
+    """
 
     def __init__(self) -> None:
-        self.trades: dict[str, tuple[Any, int]] = {}
+        self.vouchers: dict[str, Voucher] = {}
         self.refunds: dict[str, tuple[str, int]] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.faults: Counter[tuple[str, str]] = Counter()
+
+    def order(self, number: str, body: str) -> str:
+        """Write a voucher, once for each number; return the link that opens it."""
+        self.asked.append((number, body))
+        self._refuse("prepay")
+        self.vouchers.setdefault(number, Voucher(json.loads(body)["fen"]))
+        self._cut("prepay")
+        return f"bank://{number}"
 
     def pay(self, number: str) -> bytes:
-        """Let the person pay; return the notification."""
-        _, fen = self.trades[number]
-        self.trades[number] = "PAID", fen
-        said = json.dumps({"number": number, "state": "PAID", "fen": fen})
-        return json.dumps({"said": said, "sign": sign(said)}).encode()
+        """Let the person pay; return the notification. Raises BankSays when it is not open."""
+        if self.vouchers[number].state != "OPEN":
+            raise BankSays(self.vouchers[number].state)
+        self.vouchers[number] = replace(self.vouchers[number], state="PAID")
+        text = json.dumps({"number": number, "state": "PAID", "fen": self.vouchers[number].fen})
+        return json.dumps({"text": text, "sign": sign(KEY, text)}).encode()
+
+    def close(self, number: str) -> None:
+        """Tear a voucher up."""
+        if number not in self.vouchers:
+            raise BankSays("UNKNOWN")
+        if self.vouchers[number].state == "PAID":
+            raise BankSays("PAID")
+        self.vouchers[number] = replace(self.vouchers[number], state="CLOSED")
+
+    def refund(self, out_refund_no: str, body: str) -> None:
+        """Give money back, once for each number."""
+        self._refuse("refund")
+        asked = json.loads(body)
+        self.refunds.setdefault(out_refund_no, (asked["number"], asked["fen"]))
+
+    def _refuse(self, call: str) -> None:
+        for word in ("BUSY", "NEVER", "LOST"):
+            if self._takes(call, word):
+                raise BankSays(word)
+
+    def _cut(self, call: str) -> None:
+        if self._takes(call, "CUT"):
+            raise BankSays("CUT")
+
+    def _takes(self, call: str, word: str) -> bool:
+        if not self.faults[call, word]:
+            return False
+        self.faults[call, word] -= 1
+        return True
 
 
-def sign(text: str) -> str:
-    return hmac.new(KEY, text.encode(), hashlib.sha256).hexdigest()
+def sign(key: bytes, text: str) -> str:
+    """Sign as the bank does."""
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-class Voucher:
+class VoucherChannel:
     """Translate between our payment and the bank's numbers."""
 
     name, books, rank = "voucher", "voucher", 20
+    close_after, least_seconds = 0, 0
     scenes: Mapping[str, str] = {"native": ""}
     widget_scenes: Sequence[str] = ()
-    close_after = 0
-    notifications: Mapping[str, str] = {"/notify/voucher": "payment"}
+    notifications: Mapping[str, str] = {PATH: "payment"}
 
-    def __init__(self, bank: Bank, clock: Clock) -> None:
-        self.bank, self.clock = bank, clock
+    def __init__(self, config: VoucherConfig, bank: Bank, clock: Clock) -> None:
+        self._key = config.key
+        self._bank = bank
+        self._clock = clock
 
     def serves(self, scene: str, merchants: Sequence[str]) -> bool:
         return scene in self.scenes and list(merchants) == [""]
 
     def prepare(self, draft: ch.Draft) -> ch.Prepared:
-        [payment] = draft.payments
-        return ch.Prepared("voucher", json.dumps({"fen": payment.total_fen}), [{"bank": "7"}])
+        [share] = draft.shares
+        return ch.Prepared(
+            product="voucher",
+            body=json.dumps({"fen": share.total_fen}),
+            parties=PARTIES,
+            share_parties=[PARTIES],
+            expires_at=draft.expires_at,
+        )
 
     def lasts(self, payment: Payment) -> int:
         return 600
 
-    async def prepay(self, payments: Sequence[Payment]) -> dict[str, str]:
-        number = payments[0].out_trade_no
-        self.bank.trades.setdefault(number, ("OPEN", json.loads(payments[0].request)["fen"]))
-        return {"code_url": f"bank://{number}"}
+    async def prepay(self, payment: Payment) -> dict[str, str]:
+        try:
+            return {"code_url": self._bank.order(payment.number, payment.request)}
+        except BankSays as error:
+            raise _translated(error) from error
 
-    def invoke(self, payment: Payment, order: Order) -> dict[str, Any]:
+    def invoke(self, payment: Payment, order_no: str) -> dict[str, Any]:
         return dict(payment.prepay)
 
-    async def query(self, payments: Sequence[Payment]) -> Sequence[ch.Trade]:
-        number = payments[0].out_trade_no
-        if number not in self.bank.trades:
-            raise ch.NoSuchTrade(number)
-        state, fen = self.bank.trades[number]
-        return [self._trade(number, state, fen, self.clock.now())]
+    async def query(self, payment: Payment, shares: Sequence[Share]) -> ch.Trade:
+        voucher = self._bank.vouchers.get(payment.number)
+        if voucher is None:
+            raise ch.NoSuchTrade(payment.number)
+        return self._trade(payment.number, voucher.state, voucher.fen)
 
-    async def close(self, payments: Sequence[Payment]) -> None:
-        state, fen = self.bank.trades.get(payments[0].out_trade_no, ("OPEN", 0))
-        if state == "PAID":
-            raise ch.AlreadyPaid("paid")
-        self.bank.trades[payments[0].out_trade_no] = "CLOSED", fen
+    async def close(self, payment: Payment, shares: Sequence[Share]) -> None:
+        try:
+            self._bank.close(payment.number)
+        except BankSays as error:
+            raise _translated(error) from error
 
-    def prepare_refund(self, refund: Refund, payment: Payment) -> str:
-        return json.dumps({"fen": refund.refund_fen})
+    def prepare_refund(self, refund: Refund, share: Share, payment: Payment) -> str:
+        return json.dumps({"number": share.out_trade_no, "fen": refund.refund_fen})
 
-    async def refund(self, payment: Payment, refund: Refund) -> ch.RefundTrade:
-        fen = json.loads(refund.request)["fen"]
-        self.bank.refunds.setdefault(refund.out_refund_no, (payment.out_trade_no, fen))
-        return await self.query_refund(payment, refund.out_refund_no)
+    async def refund(self, refund: Refund, share: Share) -> ch.RefundTrade:
+        try:
+            self._bank.refund(refund.out_refund_no, refund.request)
+        except BankSays as error:
+            raise _translated(error) from error
+        return await self.query_refund(share, refund.out_refund_no)
 
     async def query_refund(
-        self, payment: Payment, out_refund_no: str, request: str = ""
+        self, share: Share, out_refund_no: str, request: str = ""
     ) -> ch.RefundTrade:
-        if out_refund_no not in self.bank.refunds:
+        if out_refund_no not in self._bank.refunds:
             raise ch.NoSuchTrade(out_refund_no)
-        number, fen = self.bank.refunds[out_refund_no]
+        number, fen = self._bank.refunds[out_refund_no]
         return ch.RefundTrade(
             out_refund_no=out_refund_no,
             refund_id=f"b{out_refund_no}",
             out_trade_no=number,
-            transaction_id=payment.transaction_id or "",
+            transaction_id=f"b{number}",
             state="SUCCESS",
-            said="DONE",
+            word="DONE",
             refund_fen=fen,
-            total_fen=payment.total_fen,
+            total_fen=self._bank.vouchers[number].fen,
             parties={},
-            refunded_at=self.clock.now(),
+            refunded_at=self._clock.now(),
         )
 
-    async def bill(self, date: date) -> AsyncIterator[ch.BillRow]:
-        for number, (state, fen) in self.bank.trades.items():
-            if state == "PAID":
-                yield ch.BillRow(number, f"b{number}", "PAID", fen)
-        for refund, (number, fen) in self.bank.refunds.items():
-            yield ch.BillRow(number, f"b{number}", "PAID", 0, refund, fen)
+    async def bill(self, day: date) -> AsyncIterator[ch.BillRow]:
+        for number, voucher in self._bank.vouchers.items():
+            if voucher.state == "PAID":
+                yield ch.BillRow(number, f"b{number}", "PAID", voucher.fen)
+        for out_refund_no, (number, fen) in self._bank.refunds.items():
+            yield ch.BillRow(number, f"b{number}", "PAID", 0, out_refund_no, fen)
 
-    def hint(self, kind: str, body: bytes) -> tuple[int, str, str] | None:
-        return None
-
-    async def verify(self, headers: Mapping[str, str], body: bytes) -> str:
+    async def prove(
+        self, kind: str, headers: Mapping[str, str], body: bytes
+    ) -> ch.Proved | ch.NotOurs | ch.ReasonToAsk:
         try:
-            whole = json.loads(body)
-            said, given = str(whole["said"]), str(whole["sign"])
+            sealed = json.loads(body)
+            text, signature = str(sealed["text"]), str(sealed["sign"])
         except (ValueError, KeyError, TypeError):
-            raise ch.NotProved("not ours", code="undecodable") from None
-        if not hmac.compare_digest(sign(said), given):
+            raise ch.NotProved("not the bank's", code="undecodable") from None
+        if not hmac.compare_digest(sign(self._key, text), signature):
             raise ch.NotProved("not signed by the bank", code="bad_signature")
-        return given
+        return ch.Proved(signature, self.read(body))
 
-    def read(self, kind: str, body: bytes) -> Sequence[ch.Trade] | ch.RefundTrade | None:
-        said = json.loads(json.loads(body)["said"])
-        return [self._trade(said["number"], said["state"], said["fen"], self.clock.now())]
+    def read(self, body: bytes) -> ch.Trade:
+        notified = json.loads(json.loads(body)["text"])
+        return self._trade(notified["number"], notified["state"], notified["fen"])
 
-    def received(self, body: bytes) -> tuple[int, str, str]:
-        return 200, "text/plain", "thanks"
+    def received(self, body: bytes) -> ch.Reply:
+        return ch.Reply(200, "text/plain", "thanks")
 
-    def failed(self, message: str) -> tuple[str, str]:
-        return "text/plain", message
+    def failed(self, status: int, message: str) -> ch.Reply:
+        return ch.Reply(status, "text/plain", message)
 
     async def examine(self) -> list[ch.Finding]:
         return []
 
-    def _trade(self, number: str, state: Any, fen: int, at: datetime) -> ch.Trade:
-        return ch.Trade(
+    async def aclose(self) -> None:
+        pass
+
+    def _trade(self, number: str, state: ch.TradeState, fen: int) -> ch.Trade:
+        paid = state == "PAID"
+        share = ch.TradeShare(
             out_trade_no=number,
             state=state,
-            said=state,
-            parties={"bank": "7"},
-            transaction_id=f"b{number}" if state == "PAID" else None,
+            parties=PARTIES,
+            transaction_id=f"b{number}" if paid else None,
             total_fen=fen,
             currency="CNY",
-            paid_at=at if state == "PAID" else None,
         )
+        return ch.Trade(number, state, PARTIES, [share], self._clock.now() if paid else None)
 
 
+def _translated(error: BankSays) -> ch.ChannelError:
+    """Turn the bank's words into the channel protocol's."""
+    kinds: Mapping[str, type[ch.ChannelError]] = {
+        "BUSY": ch.Later,
+        "NEVER": ch.Refused,
+        "LOST": ch.Unknown,
+        "CUT": ch.Unknown,
+        "PAID": ch.AlreadyPaid,
+        "UNKNOWN": ch.NoSuchTrade,
+    }
+    return kinds[error.code](f"the bank says {error.code}", code=error.code)
+
+
+KEY = b"the bank's and ours"
 BANK = Bank()
 
 
-def build(parts: ch.Parts) -> Voucher:
-    return Voucher(BANK, parts.clock)
+def read(env: Env, own: Config) -> VoucherConfig | None:
+    return VoucherConfig(KEY)
+
+
+def build(config: VoucherConfig, own: Config, http: httpx.AsyncClient, clock: Clock) -> ch.Channel:
+    return VoucherChannel(config, BANK, clock)
