@@ -1,16 +1,22 @@
 """H5, Native and App: each is paid end to end, and closes the payment of another scene first."""
 
+import asyncio
+import dataclasses
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
+from checkout import channels
+from checkout.clock import Clock
 from checkout.config import ConfigError, Env
 from checkout.models import Order, Payment
+from shop import catalogue
 from shop.settings import load
 from shop.web.api import plain_address
 from tests.shop.conftest import Stage
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import calls, guest, moves, until
+from tests.shop.kit import also_official, calls, guest, moves, until
 
 ALL = ("miniprogram", "jsapi", "h5", "native", "app")
 
@@ -19,8 +25,8 @@ async def pay(stage: Stage, started: dict[str, object], **more: object) -> str:
     """Let the sandbox open whatever the shop gave, and pay."""
     for name, control in (("h5_url", "h5"), ("code_url", "scan")):
         if name in started:
-            said = await stage.control(control, **{name: started[name], **more})
-            return said["err_msg"]
+            answer = await stage.control(control, **{name: started[name], **more})
+            return str(answer["err_msg"])
     return (await stage.control("pay", **{**started["invoke"], **more}))["err_msg"]  # type: ignore[dict-item]
 
 
@@ -80,18 +86,23 @@ async def test_an_h5_link_lives_five_minutes_and_is_then_renewed_under_its_numbe
     assert await pay(stage, renewed) == "ok"
 
 
-async def test_a_code_lives_two_hours(stage: Stage) -> None:
-    stage.shop.ordering.__dict__["ttl_seconds"] = 6 * 3600
-    buyer = await guest(stage)
-    order = await buyer.order()
-    first = (await buyer.start(order["order_no"], "native")).json()
-    await stage.advance(2 * 3600 - 1)
-    assert (await buyer.start(order["order_no"], "native")).json() == first
-    await stage.advance(2)
-    renewed = (await buyer.start(order["order_no"], "native")).json()
-    assert renewed["code_url"] != first["code_url"]
-    assert await pay(stage, first) == "fail"
-    assert await pay(stage, renewed) == "ok"
+class TestCode:
+    @pytest.fixture
+    def more_settings(self) -> dict[str, str]:
+        return {"SHOP_ORDER_TTL": str(6 * 3600)}
+
+    async def test_a_code_lives_two_hours(self, stage: Stage) -> None:
+        buyer = await guest(stage)
+        order = await buyer.order()
+        first = (await buyer.start(order["order_no"], "native")).json()
+        await stage.advance(2 * 3600 - 1)
+        assert (await buyer.start(order["order_no"], "native")).json() == first
+        await stage.advance(2)
+        renewed = (await buyer.start(order["order_no"], "native")).json()
+        assert renewed["out_trade_no"] == first["out_trade_no"]
+        assert renewed["code_url"] != first["code_url"]
+        assert await pay(stage, first) == "fail"
+        assert await pay(stage, renewed) == "ok"
 
 
 async def test_an_h5_link_brings_the_buyer_back_to_the_order(stage: Stage) -> None:
@@ -118,7 +129,7 @@ async def test_another_scene_closes_the_first_before_the_second_exists(
     entries = (await stage.sandbox.get("/_sandbox/log")).json()["entries"]
     urls = [e["url"] for e in entries if e["url"].startswith("/v3/")]
     assert [url.rpartition("/")[2] for url in urls] == ["jsapi", "close", second]
-    assert await moves(first["out_trade_no"]) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+    assert await moves(first["out_trade_no"]) == [("OPEN", "CLOSED")]
     assert (await buyer.pay(first["invoke"]))["err_msg"].startswith("requestPayment:fail")
     assert await pay(stage, after) in ("ok", "app:0")
 
@@ -144,8 +155,8 @@ class TestAddress:
         buyer = await guest(stage)
         order = await buyer.order()
         path = f"/api/orders/{order['order_no']}/payments"
-        said = {"X-Forwarded-For": "6.6.6.6, 203.0.113.7"}  # the left one is the buyer's own word
-        answer = await buyer.post(path, {"scene": "h5"}, **said)
+        forwarded = "6.6.6.6, 203.0.113.7"  # the left one is the buyer's own word
+        answer = await buyer.post(path, {"scene": "h5"}, **{"X-Forwarded-For": forwarded})
         assert answer.status_code == 201, answer.text
         assert '"payer_client_ip":"203.0.113.7"' in (await Payment.get()).request
 
@@ -166,7 +177,7 @@ class TestAddress:
 
 
 @pytest.mark.parametrize(
-    ("said", "plain"),
+    ("text", "plain"),
     [
         ("203.0.113.7", "203.0.113.7"),
         ("::ffff:203.0.113.7", "203.0.113.7"),
@@ -176,8 +187,8 @@ class TestAddress:
         ("", "127.0.0.1"),
     ],
 )
-def test_addresses_are_written_as_wechat_takes_them(said: str, plain: str) -> None:
-    assert plain_address(said) == plain
+def test_addresses_are_written_as_wechat_takes_them(text: str, plain: str) -> None:
+    assert plain_address(text) == plain
 
 
 class TestOff:
@@ -195,12 +206,10 @@ class TestOff:
             assert on or answer.json()["code"] == "SCENE_OFF"
 
 
-def test_a_scene_that_does_not_exist_is_named_at_the_start() -> None:
-    from checkout import channels
-    from checkout.channels import Parts
-
+async def test_a_scene_that_does_not_exist_is_named_at_the_start() -> None:
     env = Env({"SHOP_SCENES": "native,cash"})
-    channels.load(Parts(env, load(env), None))  # type: ignore[arg-type]
+    async with httpx.AsyncClient() as http:
+        channels.load(env, load(env).checkout, http, Clock())
     with pytest.raises(ConfigError, match="SHOP_SCENES: there is no scene cash"):
         env.check()
 
@@ -213,16 +222,46 @@ def test_the_demos_address_is_for_the_sandbox_only() -> None:
 
 
 async def test_two_scenes_at_once_leave_one_live_payment(stage: Stage) -> None:
-    import asyncio
-
     buyer = await stage.buyer()
     order = await buyer.order()
     answers = await asyncio.gather(*(buyer.start(order["order_no"], s) for s in ALL[::2] * 3))
     assert all(a.status_code in (200, 201, 409) for a in answers), [a.text for a in answers]
     live = await Payment.filter(state__in=("NEW", "OPEN"))
     assert len(live) == 1
-    known = (await stage.sandbox.get("/_sandbox/orders")).json()["orders"]
-    assert [o["out_trade_no"] for o in known if o["trade_state"] == "NOTPAY"] == [
-        live[0].out_trade_no
-    ]
+    theirs = (await stage.sandbox.get("/_sandbox/orders")).json()["orders"]
+    assert [o["out_trade_no"] for o in theirs if o["trade_state"] == "NOTPAY"] == [live[0].number]
     assert (await Order.get()).state == "OPEN"
+
+
+@pytest.fixture
+def virtual_cup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cup be a virtual product."""
+    products = [
+        dataclasses.replace(product, kind="virtual" if product.sku == "cup" else product.kind)
+        for product in catalogue.PRODUCTS
+    ]
+    monkeypatch.setattr(catalogue, "PRODUCTS", tuple(products))
+
+
+@pytest.mark.parametrize("skus", [("cup",), ("puer", "cup")])
+async def test_virtual_goods_are_not_paid_in_a_mini_program(
+    stage: Stage, virtual_cup: None, skus: tuple[str, ...]
+) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.cart(*skus)
+    refused = await buyer.start(order["order_no"])
+    assert (refused.status_code, refused.json()["code"]) == (409, "VIRTUAL_GOODS")
+    assert await calls(stage, "/jsapi") == []
+    assert not await Payment.exists()
+    assert await buyer.state(order["order_no"]) == "OPEN"
+
+
+async def test_virtual_goods_are_paid_in_every_other_scene(stage: Stage, virtual_cup: None) -> None:
+    buyer = await stage.buyer()
+    await also_official(stage, buyer)
+    for scene in ALL[1:]:
+        order = await buyer.order("cup")
+        answer = await buyer.start(order["order_no"], scene)
+        assert answer.status_code == 201, (scene, answer.text)
+    other = await buyer.order("puer")
+    assert (await buyer.start(other["order_no"])).status_code == 201  # physical, mini program
