@@ -1,7 +1,7 @@
 """Remove what nobody chose and the template's caches, then print the next steps.
 
-Cookiecutter runs this inside the new project. Only literal paths and caches are ever removed;
-pre_gen_project.py has made sure that the bake itself brought them.
+Cookiecutter runs this inside the new project. Only literal paths and caches are ever removed, and
+the bake itself brought them: pre_gen_project.py refuses a folder that has anything in it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Refuse bad answers, a dirty template folder, and a bake that would destroy a shop.
+"""Refuse bad answers, a dirty template folder, and a bake into a folder that exists.
 
 Cookiecutter runs this inside the project folder before it copies anything: a new folder is
 still empty, and with -f a living shop is still whole. Standard library only.
@@ -20,54 +20,9 @@ ANSWERS: dict[str, Any] = json.loads(
 {{ cookiecutter | tojson }}
 """
 )
-UNCHOSEN: dict[str, dict[str, list[str]]] = {
-    "frontends": {
-        "both": [],
-        "miniprogram": [
-            "pages/h5",
-            "tests/pages/test_h5.py",
-            "tests/pages/h5.test.js",
-            "tests/pages/h5_stage.js",
-        ],
-        "h5": [
-            "pages/miniprogram",
-            "tests/pages/test_miniprogram.py",
-            "tests/pages/miniprogram.test.js",
-            "tests/pages/miniprogram_stage.js",
-        ],
-        "none": ["pages", "tests/pages"],
-    },
-    "channels": {
-        "wechat": [
-            "wechat/v2.py",
-            "wechat/v2_refunds.py",
-            "wechat/v2_sign.py",
-            "wechat/v2_xml.py",
-            "checkout/channels/wechat_v2.py",
-            "sandbox/protocols/v2.py",
-            "sandbox/protocols/_v2_notify.py",
-            "sandbox/protocols/_v2_wire.py",
-            "sandbox/protocols/_v2_xml.py",
-            "tests/wechat/test_v2.py",
-            "tests/wechat/v2_vectors.json",
-            "tests/wechat/captured/v2",
-            "tests/shop/test_wechat_v2.py",
-            "tests/sandbox/test_v2.py",
-            "docs/wechat_v2.md",
-            "huifu",
-            "checkout/channels/huifu.py",
-            "sandbox/protocols/huifu.py",
-            "sandbox/protocols/_huifu_keys.py",
-            "sandbox/protocols/_huifu_notify.py",
-            "sandbox/protocols/_huifu_statements.py",
-            "sandbox/protocols/_huifu_wire.py",
-            "tests/huifu",
-            "tests/sandbox/test_huifu.py",
-            "tests/shop/test_huifu.py",
-            "docs/huifu.md",
-        ],
-        "all": [],
-    },
+CHOICES = {
+    "channels": ("wechat", "all"),
+    "frontends": ("both", "miniprogram", "h5", "none"),
 }
 PRIVATE = (
     *(".env", ".env.*", ".venv", "venv", "var", "certs", "tls"),
@@ -108,7 +63,7 @@ def check_answers(name: str, slug: str) -> None:
             "文件夹名只用小写字母、数字和连字符，最多 60 个，例如 my-shop",
             "The folder name has lower-case letters, digits and single hyphens, such as: my-shop",
         )
-    for question, choices in UNCHOSEN.items():
+    for question, choices in CHOICES.items():
         if (answer := str(ANSWERS[question])) not in choices:
             refuse(
                 f"{question}: {answer[:80]!r}",
@@ -123,7 +78,7 @@ def template_folder(repo_dir: str) -> Path:
     Linux knows where cookiecutter stands now: in the template. Elsewhere PWD tells, when the
     caller kept it true, or the output folder, when no -o was given.
     """
-    starts = [os.environ.get("PWD", os.curdir), ANSWERS["_output_dir"]]
+    starts = [os.environ.get("PWD", os.curdir), ANSWERS.get("_output_dir", os.curdir)]
     places = [os.path.join(start, repo_dir) for start in starts]
     if not os.path.isabs(repo_dir):
         places.insert(0, f"/proc/{os.getppid()}/cwd")
@@ -161,39 +116,13 @@ def check_template(template: Path) -> None:
         )
 
 
-def untouched(original: Path, target: Path) -> bool:
-    """Tell whether target is what the template wrote, for any project name and any answers."""
-    before, after = original.read_bytes(), target.read_bytes() if target.is_file() else None
-    if after is None or b"{" * 2 + b" cookiecutter." not in before:
-        return before == after
-    pieces = re.split(r"[{][%].*?[%][}]", before.decode())
-    escaped = [re.escape(piece.strip()) for piece in pieces]
-    named = [re.sub(r"\\\{\\\{.*?\\\}\\\}", ".*", piece) for piece in escaped]
-    pattern = r"\s*".join(f"(?:{piece})?" for piece in named)
-    return bool(re.fullmatch(pattern, after.decode(errors="replace").strip()))
-
-
-def check_shop(template: Path, shop: Path) -> None:
-    """Refuse to remove a path that the shop has, and to overwrite a file that somebody changed."""
-    for question, choices in UNCHOSEN.items():
-        losing = [name for name in choices[ANSWERS[question]] if (shop / name).exists()]
-        if losing:
-            refuse(
-                f"{question}: {some(losing)}",
-                "这个项目已有这些文件夹，此选择会删除它们。请换一个答案，或自己先移走",
-                "This shop has these folders and the answer would remove them: answer otherwise",
-            )
-    names = [(here / name).as_posix() for here, _, files in walk(template) for name in files]
-    changed = [
-        name
-        for name in names
-        if os.path.lexists(shop / name) and not untouched(template / name, shop / name)
-    ]
-    if changed:
+def check_target(folder: Path) -> None:
+    """Refuse to bake into a shop that exists, with -f, too: nothing of it is ever changed."""
+    if any(folder.iterdir()):
         refuse(
-            f"-f: {some(changed)}",
-            "这些文件与模板不同，会被覆盖。请先移走，或用 -o 生成到别处",
-            "These differ from the template and would be overwritten: move them, or bake elsewhere",
+            f"project_slug: {folder.name}",
+            "这个文件夹里已有项目。请用 -o 生成到旁边，再合并",
+            "This folder has a project already: bake beside it with -o, and merge",
         )
 
 
@@ -201,9 +130,9 @@ def main() -> None:
     """Check everything in the order in which a person can mend it."""
     sys.stderr.reconfigure(errors="replace")  # type: ignore[union-attr]
     check_answers(str(ANSWERS["project_name"]), str(ANSWERS["project_slug"]))
-    template = template_folder(ANSWERS["_repo_dir"])
-    check_template(template)
-    check_shop(template, Path.cwd())
+    check_target(Path.cwd())
+    if repo_dir := ANSWERS.get("_repo_dir"):  # cruft bakes from a clone, which is clean
+        check_template(template_folder(repo_dir))
 
 
 if __name__ == "__main__":
