@@ -27,9 +27,8 @@ def main() -> int:
     wrong = asyncio.run(happen(town, args.seed, args.orders, args.kills))
     for line in wrong[:50]:
         say(line)
-    print(
-        f"seed {args.seed}: {args.orders} orders, {town.kills} kills, {len(wrong)} wrong; {folder}"
-    )
+    what = f"{args.orders} orders, {town.kills} kills, {len(wrong)} wrong"
+    print(f"seed {args.seed}: {what}; {folder}")
     return 1 if wrong else 0
 
 

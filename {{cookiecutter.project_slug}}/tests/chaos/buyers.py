@@ -16,18 +16,32 @@ from tests.shop.conftest import ADMIN_TOKEN
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 SKUS = ("longjing", "dahongpao", "puer", "cup", "sample")
 SCENES = {"miniprogram": 50, "h5": 15, "native": 20, "app": 15}
+LASTING = ("miniprogram", "native", "app")  # what they open can be paid long after
 CHANNELS = [m.name for m in pkgutil.iter_modules(channels.__path__) if m.name[0] != "_"]
+#: how many of fifty buyers want what
 WISHES = {
-    "pay": 50,
-    "coupon": 8,
-    "switch": 10,
-    "fail_then_pay": 6,
-    "twice": 6,
-    "late": 6,
-    "cancel": 7,
-    "leave": 7,
+    "pay": 16,
+    "coupon": 4,
+    "switch": 5,  # begins here, goes on there: the first must be closed before
+    "fail_then_pay": 3,
+    "again": 3,  # asks again on another device, then pays what came first
+    "both": 4,  # begins here, pays there, then pays here too
+    "late": 4,  # cancels, then pays
+    "unheard": 3,  # the same, and no notification ever tells of it
+    "cancel": 4,
+    "leave": 4,
 }
 ENDED = ("ORDER_PAID", "ORDER_CLOSED", "ORDER_EXPIRED")
+OPERATED = 0.35  # of those who have paid get something back
+
+
+def wishes() -> list[str]:
+    """Deal the wishes out evenly, so that a short storm has some of each."""
+    places = [((n + 0.5) / count, wish) for wish, count in WISHES.items() for n in range(count)]
+    return [wish for _, wish in sorted(places)]
+
+
+DECK = wishes()
 
 
 @dataclass
@@ -43,34 +57,71 @@ class Buyer:
 
     async def live(self) -> None:
         """Log in, order, and do what this person wants."""
-        wish = self.luck.choices(list(WISHES), list(WISHES.values()))[0]
+        wish = DECK[self.n % len(DECK)]
         scene, other = self.luck.choices(list(SCENES), list(SCENES.values()), k=2)
         await self._login()
         order_no = (await self._order())["order_no"]
-        if wish == "leave":
-            return
-        started = await self._start(order_no, scene)
-        if wish == "switch":  # begins here, goes on there; the first must be closed before
-            started = await self._start(order_no, other) or started
-        if wish == "cancel" or started is None:
-            await self._call("POST", f"/api/orders/{order_no}/cancel", {})
-            return
-        await self._play(wish, order_no, started)
-        if self.luck.random() < 0.3:
-            await self._operator(order_no)
+        match wish:
+            case "leave":
+                return
+            case "both":
+                await self._pay_both(order_no)
+            case "late" | "unheard":
+                await self._pay_late(order_no, unheard=wish == "unheard")
+            case "cancel":
+                await self._start(order_no, scene)
+                await self._call("POST", f"/api/orders/{order_no}/cancel", {})
+            case _:
+                await self._pay_once(wish, order_no, scene, other)
 
-    async def _play(self, wish: str, order_no: str, started: dict[str, Any]) -> None:
-        if wish == "late":
-            await self._call("POST", f"/api/orders/{order_no}/cancel", {})
-            await self._pay(started, force=True)
+    async def _pay_once(self, wish: str, order_no: str, scene: str, other: str) -> None:
+        started = await self._start(order_no, scene)
+        if wish == "switch":
+            started = await self._start(order_no, other) or started
+        if started is None:
             return
         if wish == "fail_then_pay":
             await self._pay(started, outcome=self.luck.choice(["fail", "cancel", "typing"]))
-        if wish == "twice":  # asks again on another device, then pays what came first
+        if wish == "again":
             await self._start(order_no, started["scene"])
         coupon = {"coupon_fen": 1} if wish == "coupon" else {}
         await self._pay(started, **coupon)
-        await self._call("GET", f"/api/orders/{order_no}?refresh=1")
+        if self.luck.random() < OPERATED and await self._comes_to(order_no, "PAID"):
+            await self._operator(order_no)
+
+    async def _pay_both(self, order_no: str) -> None:
+        """Pay what came second, then what was closed for it."""
+        scene, other = self.luck.sample(LASTING, 2)
+        first = await self._start(order_no, scene, by_default=True)
+        second = first and await self._start(order_no, other, by_default=True)
+        if not first or not second or first["out_trade_no"] == second["out_trade_no"]:
+            return
+        await self._pay(second)
+        if await self._comes_to(order_no, "PAID"):
+            await self._pay(first, force=True)
+
+    async def _pay_late(self, order_no: str, *, unheard: bool = False) -> None:
+        """Cancel, and pay as soon as the order is closed."""
+        started = await self._start(order_no, self.luck.choice(LASTING), by_default=True)
+        if started is None:
+            return
+        await self._call("POST", f"/api/orders/{order_no}/cancel", {})
+        if not await self._comes_to(order_no, "CLOSED"):
+            return
+        if not unheard:
+            await self._pay(started, force=True)
+            return
+        async with self.town.weather(notifications="drop"):
+            await self._pay(started, force=True)
+
+    async def _comes_to(self, order_no: str, state: str) -> bool:
+        """Wait on the page of the order, which asks WeChat now and then."""
+        for _ in range(60):
+            answer = await self._call("GET", f"/api/orders/{order_no}?refresh=1")
+            if answer.json()["state"] == state:
+                return True
+            await asyncio.sleep(0.1)
+        return False
 
     async def _login(self) -> None:
         self.openid = f"oBuyer{self.n:06}"
@@ -94,8 +145,12 @@ class Buyer:
                 order: dict[str, Any] = answer.json()
                 return order
 
-    async def _start(self, order_no: str, scene: str = "miniprogram") -> dict[str, Any] | None:
-        path, channel = f"/api/orders/{order_no}/payments", self.luck.choice([None, *self.channels])
+    async def _start(
+        self, order_no: str, scene: str = "miniprogram", *, by_default: bool = False
+    ) -> dict[str, Any] | None:
+        """Start to pay, by any channel or by the one that serves when nobody names one."""
+        path = f"/api/orders/{order_no}/payments"
+        channel = None if by_default else self.luck.choice([None, *self.channels])
         for _ in range(40):
             answer = await self._call("POST", path, {"scene": scene, "channel": channel})
             if answer.status_code in (200, 201):
@@ -118,14 +173,11 @@ class Buyer:
 
     async def _operator(self, order_no: str) -> None:
         """Refund some of it, by the shop or in the merchant platform."""
-        answer = await self._call("GET", f"/api/orders/{order_no}")
-        payments = [p for p in answer.json().get("payments") or [] if p["state"] == "PAID"]
-        if not payments:
-            return
-        number = self.luck.choice(payments)["out_trade_no"]
+        order = (await self._call("GET", f"/api/orders/{order_no}")).json()
+        numbers = [p["out_trade_no"] for p in order["payments"] if p["state"] == "PAID"]
+        number = self.luck.choice(numbers)
         if self.luck.random() < 0.2:
-            body = {"out_trade_no": number, "refund": 2}
-            await self.town.sandbox.post("/_sandbox/refund", json=body)
+            await self._refund_in_platform(number)
             return
         path = f"/api/admin/orders/{order_no}/refunds"
         for n in range(self.luck.randint(1, 3)):
@@ -134,12 +186,20 @@ class Buyer:
             key = {"Idempotency-Key": f"r{n}", **ADMIN}
             await self._call("POST", path, body, key)
 
+    async def _refund_in_platform(self, number: str) -> None:
+        """Let WeChat tell of it, sooner or later: nothing but its notification does."""
+        menu = {"notifications": self.luck.choice(["send", "duplicate", "reverse", 20])}
+        async with self.town.weather(**menu, times=1):
+            body = {"out_trade_no": number, "refund": 2}
+            await self.town.sandbox.post("/_sandbox/refund", json=body)
+            await self.town.control("clock", advance_seconds=4)
+
     async def _call(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         """Ask any instance; again while none answers, or nobody knows the outcome."""
         headers = self.headers if headers is None else headers
-        said = ""
+        problem = ""
         for _ in range(400):
             shop = self.luck.choice(self.town.shops)
             try:
@@ -151,6 +211,6 @@ class Buyer:
                 continue
             if answer.status_code < 500:
                 return answer
-            said = answer.text
+            problem = answer.text
             await asyncio.sleep(0.05)
-        raise AssertionError(f"{method} {path} was never answered: {said}")
+        raise AssertionError(f"{method} {path} was never answered: {problem}")

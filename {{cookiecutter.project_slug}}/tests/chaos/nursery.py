@@ -4,17 +4,21 @@ A line is a JSON object {port, point, log, events, generation}; the answer is th
 """
 
 import asyncio
+import contextvars
 import json
 import os
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import shop.__main__ as command
-from shop import catalogue, on_paid, ordering, work
-from shop.web import server
+from checkout.models import Event
+from shop import catalogue, on_paid, work
+from shop.web import orders, server
 from tests.chaos.points import arm
 
 
@@ -45,13 +49,34 @@ def live(port: int, point: str, log: str, events: str, generation: int) -> None:
 
 
 def keep_events(file: Path) -> None:
-    """Let the owner's functions write the event's id down."""
+    """Let the owner's functions write the event's id down, and whether it was committed then."""
 
     async def told(*args: Any) -> None:
+        event_id = args[-1]
+        url = os.environ["SHOP_DATABASE_URL"]
+        word = "committed" if await is_committed(url, event_id) else "early"
         with file.open("a") as lines:
-            lines.write(f"{args[-1]}\n")
+            lines.write(f"{event_id} {word}\n")
 
     on_paid.on_paid = on_paid.on_closed = on_paid.on_refunded = told  # type: ignore[assignment]
+
+
+async def is_committed(url: str, event_id: str) -> bool:
+    """Tell whether others see the event: looked at from outside of any transaction of ours."""
+    if url.startswith("sqlite://"):
+        return await asyncio.to_thread(_is_in_file, url.removeprefix("sqlite://"), event_id)
+
+    async def look() -> bool:
+        return await Event.exists(event_id=event_id)
+
+    # a fresh context knows no open transaction: it gets another connection of the pool
+    return await asyncio.create_task(look(), context=contextvars.Context())
+
+
+def _is_in_file(path: str, event_id: str) -> bool:
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
+        statement = "SELECT 1 FROM checkout_event WHERE event_id = ?"
+        return connection.execute(statement, [event_id]).fetchone() is not None
 
 
 def rename_products(generation: int) -> None:
@@ -61,15 +86,15 @@ def rename_products(generation: int) -> None:
     """
     inside = catalogue.products
 
-    async def products() -> Any:
-        found = {
+    async def products() -> dict[str, catalogue.Product]:
+        renamed = {
             sku: replace(product, name=f"{product.name} v{generation}")
             for sku, product in (await inside()).items()
         }
-        found["cup"] = replace(found["cup"], merchant=os.environ["TOWN_OTHER_MERCHANT"])
-        return found
+        renamed["cup"] = replace(renamed["cup"], merchant=os.environ["TOWN_OTHER_MERCHANT"])
+        return renamed
 
-    ordering.products = products  # type: ignore[assignment]
+    orders.products = products
 
 
 def sweep_often() -> None:

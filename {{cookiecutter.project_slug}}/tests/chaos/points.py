@@ -1,64 +1,112 @@
 """The named places where the chaos tests kill the shop; none of them is in the shop's own code."""
 
 import importlib
+import inspect
 import os
 import signal
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 
-#: name -> where, and whether the process dies before or after the call
+from checkout import channels
+
+
+class Point(NamedTuple):
+    """A function, and whether the process dies before its call or after it.
+
+    `row` names the model that its first argument must be; `*:name` is a verb of every channel.
+    """
+
+    place: str
+    when: Literal["before", "after"] = "after"
+    row: str = ""
+
+
+#: `in_the_transaction` points die between a write and its commit: all of it must be gone
 POINTS = {
-    "prepay.before_it_is_written": ("shop.checkout:write_down", "before"),
-    "prepay.written": ("shop.checkout:write_down", "after"),
-    "prepay.about_to_leave": ("shop.channels.wechat:WeChat.prepay", "before"),
-    "prepay.sent": ("shop.channels.wechat:WeChat.prepay", "after"),
-    "prepay.opened": ("shop.ledger:Ledger.open_payment", "after"),
-    "record.stored": ("shop.inbox:Inbox._store", "after"),
-    "record.in_the_transaction": ("shop.moves:Moves.move", "after"),
-    "record.event_written": ("shop.moves:Moves.event", "after"),
-    "record.committed": ("shop.ledger:Ledger._pay_once", "after"),
-    "record.before_the_answer": ("shop.inbox:Inbox.receive", "after"),
-    "record.surplus_written": ("shop.ledger:Ledger._give_back", "after"),
-    "combine.sent": ("shop.channels.wechat_combine:WeChatCombine.prepay", "after"),
-    "combine.closed_at_wechat": ("shop.channels.wechat_combine:WeChatCombine.close", "after"),
-    "refund.reserved": ("shop.refund_ledger:RefundLedger.reserve", "after"),
-    "refund.turn_taken": ("shop.refunds:Refunds._turn", "after"),
-    "refund.written": ("shop.refunds:Refunds._write_down", "after"),
-    "refund.sent": ("shop.channels._refunds:RefundVerbs.refund", "after"),
-    "refund.in_the_transaction": ("shop.refund_ledger:RefundLedger._finish", "after"),
-    "refund.recorded": ("shop.refund_ledger:RefundLedger.record", "after"),
-    "refund.adopted": ("shop.refunds:Refunds._adopt", "after"),
-    "sweep.claimed": ("shop.sweep:Sweep._claim", "after"),
-    "sweep.asked": ("shop.truth:Truth.ask", "after"),
-    "sweep.closing": ("shop.ledger:Ledger.start_closing", "after"),
-    "sweep.closed_at_wechat": ("shop.channels.wechat:WeChat.close", "after"),
-    "sweep.closed_here": ("shop.ledger:Ledger.close_payment", "after"),
-    "sweep.event_run": ("shop.sweep:tell", "after"),
+    "prepay.before_it_is_written": Point("checkout.payments:Payments._write_down", "before"),
+    "prepay.written": Point("checkout.payments:Payments._write_down"),
+    "prepay.about_to_leave": Point("*:prepay", "before"),
+    "prepay.sent": Point("*:prepay"),
+    "prepay.opened": Point("checkout.ledger:Ledger.open_payment"),
+    "record.notification_in_the_transaction": Point("checkout.notifications:Arrival.store"),
+    "record.payment_in_the_transaction": Point("checkout.ledger:compare_and_set", row="Payment"),
+    "record.shares_in_the_transaction": Point("checkout.ledger:_pay_shares"),
+    "record.order_in_the_transaction": Point("checkout.ledger:compare_and_set", row="Order"),
+    "record.event_written": Point("checkout.events:Events.write"),
+    "record.committed": Point("checkout.ledger:Ledger._carry_out"),
+    "record.before_the_answer": Point("checkout.notifications:Notifications.receive"),
+    "record.surplus_written": Point("checkout.ledger:Ledger._give_back"),
+    "combine.sent": Point("wechat.combine:prepay"),
+    "combine.closed_at_wechat": Point("wechat.combine:close"),
+    "refund.reserved": Point("checkout.ledger:Ledger.reserve"),
+    "refund.written": Point("checkout.refunds:Refunds._reserve"),
+    "refund.turn_taken": Point("checkout.refunds:Refunds._take_turn"),
+    "refund.sent": Point("*:refund"),
+    "refund.in_the_transaction": Point("checkout.ledger:compare_and_set", row="Refund"),
+    "refund.event_written": Point("checkout.ledger:Ledger._refunded"),
+    "refund.recorded": Point("checkout.ledger:Ledger.record_refund"),
+    "refund.adopted": Point("checkout.ledger:Ledger._adopted"),
+    "sweep.claimed": Point("checkout.sweep:Sweep._claim"),
+    "sweep.asked": Point("checkout.payments:Payments.ask"),
+    "sweep.closing": Point("checkout.ledger:Ledger.start_closing"),
+    "sweep.closed_at_wechat": Point("*:close"),
+    "sweep.closed_here": Point("checkout.ledger:Ledger.close_payment"),
+    "event.run": Point("checkout.events:Events._call"),
 }
 
 
 def arm(point: str) -> None:
     """Let this process die by SIGKILL at a point: `name`, or `name:3` for the third time."""
     name, _, times = point.partition(":")
-    place, when = POINTS[name]
+    countdown = Countdown(int(times or 1))
+    for owner, attribute in _owners(POINTS[name].place):
+        inside = getattr(owner, attribute)
+        setattr(owner, attribute, _deadly(inside, POINTS[name], countdown))
+
+
+def _owners(place: str) -> Iterator[tuple[Any, str]]:
+    """Yield what holds the function, with its name there."""
     module, _, path = place.partition(":")
-    owner: Any = importlib.import_module(module)
     *classes, attribute = path.split(".")
-    for one in classes:
-        owner = getattr(owner, one)
-    setattr(owner, attribute, _deadly(getattr(owner, attribute), when, int(times or 1)))
+    if module == "*":
+        yield from ((channel, attribute) for channel in _channel_classes())
+        return
+    owner: Any = importlib.import_module(module)
+    for name in classes:
+        owner = getattr(owner, name)
+    yield owner, attribute
 
 
-def _deadly(inside: Callable[..., Any], when: str, times: int) -> Callable[..., Any]:
-    left = times
+def _channel_classes() -> list[type]:
+    return [
+        value
+        for module in channels.modules().values()
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and "books" in vars(value)
+    ]
 
+
+class Countdown:
+    """The calls that are still let pass, of all functions of a point together."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def is_over(self) -> bool:
+        """Count one call."""
+        self.calls -= 1
+        return self.calls <= 0
+
+
+def _deadly(inside: Callable[..., Any], point: Point, countdown: Countdown) -> Callable[..., Any]:
     async def deadly(*args: Any, **more: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if when == "before" and left <= 0:
+        if point.row and type(args[0]).__name__ != point.row:
+            return await inside(*args, **more)
+        dies = countdown.is_over()
+        if dies and point.when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         result = await inside(*args, **more)
-        if left <= 0:
+        if dies:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

@@ -8,12 +8,19 @@ import pytest
 
 from checkout.models import Order, Refund
 from tests.chaos.buyers import ADMIN, Buyer
+from tests.chaos.judge import judge
 from tests.chaos.points import POINTS
-from tests.chaos.storm import judge, quiet
+from tests.chaos.storm import quiet, unfinished
 from tests.chaos.town import Instance, Town
 
 LIFE = 46  # minutes: an order's thirty, and the bound
-FEW = ("prepay.sent", "combine.sent", "record.in_the_transaction", "refund.sent")
+FEW = (
+    "prepay.sent",
+    "combine.sent",
+    "record.payment_in_the_transaction",
+    "record.committed",
+    "refund.sent",
+)
 ALL = [
     pytest.param("sqlite", point, marks=[] if point in FEW else pytest.mark.chaos)
     for point in POINTS
@@ -86,6 +93,7 @@ async def test_killed_at_a_named_point_the_shop_ends_in_the_truth(town: Town, po
     finally:
         for keeper in keepers:
             keeper.cancel()
+    assert await unfinished() == {}
     assert await judge(town) == []
     assert deaths, "nobody passed this point"
     assert await Order.all().count() == orders + 3

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,9 @@ class Town:
     shops: list[Instance] = field(default_factory=list)
     kills: int = 0
 
+    def __post_init__(self) -> None:
+        self._menu = asyncio.Lock()
+
     async def __aenter__(self) -> "Town":
         port = free_port()
         self._sandbox = self._start_sandbox(port)
@@ -77,7 +81,7 @@ class Town:
             base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20
         )
         await self._answers(self.sandbox, "/healthz")
-        self.known = (await self.sandbox.get("/_sandbox/credentials")).json()
+        self.credentials = (await self.sandbox.get("/_sandbox/credentials")).json()
         self.shops = [Instance(free_port()) for _ in range(self.instances)]
         self._nurseries = [self._nursery(shop) for shop in self.shops]
         return self
@@ -98,10 +102,11 @@ class Town:
         The cup belongs to another merchant; `provider` makes the shop a service provider's.
         """
         url = str(self.sandbox.base_url).rstrip("/")
-        found = settings(self.known, url, shop.url, self.database_url)
-        other = self.known["sub"][1] if self.provider else self.known["others"][0]
-        more = partner(self.known) if self.provider else demo_settings(self.known)
-        return {**os.environ, **found, **more, "TOWN_OTHER_MERCHANT": other["mchid"]}
+        keys = self.credentials
+        direct = settings(keys, url, shop.url, self.database_url)
+        other = keys["sub"][1] if self.provider else keys["others"][0]
+        more = partner(keys) if self.provider else demo_settings(keys)
+        return {**os.environ, **direct, **more, "TOWN_OTHER_MERCHANT": other["mchid"]}
 
     @property
     def miniprogram(self) -> str:
@@ -126,13 +131,23 @@ class Town:
         """Turn a control of the sandbox."""
         answer = await self.sandbox.post(f"/_sandbox/{name}", json=body)
         assert answer.status_code == 200, answer.text
-        said: dict[str, Any] = answer.json()
-        return said
+        told: dict[str, Any] = answer.json()
+        return told
 
-    def events(self) -> list[str]:
-        """Return the ids of the events that the owner's functions were told, in order."""
+    @asynccontextmanager
+    async def weather(self, **menu: Any) -> AsyncIterator[None]:
+        """Keep one fault menu while something happens; others wait for theirs."""
+        async with self._menu:
+            await self.control("faults")
+            if menu:
+                await self.control("faults", **menu)
+            yield
+
+    def told(self) -> list[tuple[str, bool]]:
+        """Return the events that the owner's functions heard of, in order: id, committed by then."""
         file = self.folder / "events"
-        return file.read_text().split() if file.exists() else []
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(line.split()[0], line.endswith(" committed")) for line in lines]
 
     def _start_sandbox(self, port: int) -> subprocess.Popen[bytes]:
         env = {**os.environ, "SANDBOX_VAR": str(self.folder)}
