@@ -5,7 +5,9 @@ checkout/notifications → a channel → the ledger.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
@@ -17,12 +19,13 @@ from checkout import database as engine
 from checkout import log as events
 from checkout.clock import Clock
 from checkout.config import ConfigError, Env
-from checkout.engine import Checkout
+from checkout.engine import SECONDS, Checkout
 from checkout.events import Hooks
 from shop import database, log, on_paid, settings
 from shop.metrics import Metrics
 from shop.settings import Settings
 
+T = TypeVar("T")
 DRAIN_SECONDS = 8
 OAUTH_STATE_KEPT = 60  # seconds after its end
 
@@ -54,6 +57,14 @@ class Shop:
         except Exception as error:
             events.warning("the database does not answer", why=type(error).__name__)
         await self.synchronise()
+
+    async def run(self, unit: Awaitable[T]) -> T:
+        """Run database work so that a client who hangs up does not cancel it."""
+
+        async def work() -> T:
+            return await unit
+
+        return await self.checkout.work.run(work(), seconds=SECONDS)
 
     async def synchronise(self) -> None:
         """In sandbox mode take over the sandbox's virtual time: every answer of it carries it."""

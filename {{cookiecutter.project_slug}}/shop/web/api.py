@@ -164,6 +164,11 @@ def identify(who: Who, request: Request, shop: "Shop") -> str:
     return shop.sessions.read(token)
 
 
+def buyer_of(request: Request) -> str:
+    """Return the id of the buyer who asks, for routes of your own. Raises LoginRequired."""
+    return identify("buyer", request, request.app.ctx.shop)
+
+
 def plain_address(text: str) -> str:
     """Write an address as WeChat takes it: IPv4 as such, without zone, a strange one as none."""
     try:

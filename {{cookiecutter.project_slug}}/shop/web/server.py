@@ -8,7 +8,7 @@ from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
 
 from checkout.log import request_id
-from shop import log
+from shop import log, routes
 from shop.app import Shop
 from shop.web import admin, collect, health, login, notify, openapi, orders, pages
 from shop.web.api import answer_failure
@@ -58,6 +58,7 @@ def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[A
         api.attach(app, shop)
     for part in (login, notify, pages, health):
         part.attach(app, shop)
+    app.blueprint(routes.blueprint)
     openapi.attach(
         app, APIS, [path for c in shop.checkout.channels.values() for path in c.notifications]
     )
