@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from accounts.models import Buyer, Identity, OAuthState
-from tests.shop.conftest import Stage
+from tests.shop.conftest import BuyerClient, Stage
 
 KEY = "secret-key-of-the-tests-0123456789abcdef"
 
@@ -32,8 +32,8 @@ class Browser:
 
     async def code(self, **more: Any) -> str:
         appid = self.stage.app("official_account")["appid"]
-        said = await self.stage.control("oauth-code", appid=appid, openid=self.openid, **more)
-        return str(said["code"])
+        made = await self.stage.control("oauth-code", appid=appid, openid=self.openid, **more)
+        return str(made["code"])
 
     async def me(self) -> httpx.Response:
         return await self.http.get("/api/me")
@@ -182,8 +182,8 @@ async def test_one_person_who_logs_in_many_times_at_once_is_one_buyer(stage: Sta
 async def test_only_an_equal_unionid_joins_two_apps(stage: Stage, browser: Browser) -> None:
     mini, official = (stage.app(kind)["appid"] for kind in ("miniprogram", "official_account"))
     for openid, unionid in (("oMini", "u1"), ("oOther", "u2")):
-        said = await stage.control("login-code", appid=mini, openid=openid, unionid=unionid)
-        await stage.http.post("/api/sessions/miniprogram", json={"code": said["code"]})
+        made = await stage.control("login-code", appid=mini, openid=openid, unionid=unionid)
+        await stage.http.post("/api/sessions/miniprogram", json={"code": made["code"]})
     callback = await browser.start()
     state = parse_qs(urlsplit(callback).query)["state"][0]
     asked = {"openid": "oPage", "unionid": "u1", "scope": "snsapi_userinfo"}
@@ -229,7 +229,6 @@ BAD_TOKENS = {
     "unsigned": lambda sub: token(sub, "", "none"),
     "without its signature": lambda sub: token(sub).rpartition(".")[0] + ".",
     "tampered": tampered,
-    "of a buyer who is gone": lambda _: token("0123456789abcdef"),
     "garbage": lambda _: "a.b.c",
 }
 
@@ -242,6 +241,49 @@ async def test_a_session_that_does_not_hold_is_401(stage: Stage, case: str) -> N
     headers = {"Authorization": f"Bearer {BAD_TOKENS[case](sub)}"}
     answer = await stage.http.get("/api/me", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "LOGIN_REQUIRED")
+
+
+async def test_a_token_of_a_buyer_who_is_gone_sees_nothing(stage: Stage) -> None:
+    """The token proves itself: no look into the database says that nobody is behind it."""
+    somebody = await stage.buyer()
+    order_no = (await somebody.order())["order_no"]
+    gone = BuyerClient(stage, {"Authorization": f"Bearer {token('0123456789abcdef')}"}, "")
+    assert (await gone.get("/api/me")).json()["identities"] == []
+    assert (await gone.get("/api/orders")).json() == {"orders": [], "next": None}
+    assert (await gone.get(f"/api/orders/{order_no}")).status_code == 404
+    assert (await gone.start(order_no)).status_code == 404
+    assert (await gone.post(f"/api/orders/{order_no}/cancel")).status_code == 404
+    needs_openid = await gone.start((await gone.order())["order_no"])
+    assert (needs_openid.status_code, needs_openid.json()["code"]) == (409, "OPENID_REQUIRED")
+    assert needs_openid.json()["login"] == "/api/sessions/miniprogram"
+
+
+async def test_the_end_of_a_session_clears_the_cookie_and_nothing_else(
+    stage: Stage, browser: Browser
+) -> None:
+    await browser.http.get(await browser.start())
+    token_of_cookie = browser.http.cookies["shop_session"]
+    ours = {"Origin": stage.origin, "Content-Type": "application/json"}
+    answer = await browser.http.post("/api/sessions/end", content=b"{}", headers=ours)
+    assert (answer.status_code, answer.content) == (204, b"")
+    cleared = answer.headers["set-cookie"].split("; ")
+    assert {"shop_session=", "Path=/", "Max-Age=0", "HttpOnly", "SameSite=Lax"} == set(cleared)
+    assert "shop_session" not in browser.http.cookies
+    assert (await browser.me()).json()["code"] == "LOGIN_REQUIRED"
+    bearer = {"Authorization": f"Bearer {token_of_cookie}"}  # holds until it expires
+    assert (await stage.http.get("/api/me", headers=bearer)).status_code == 200
+    assert (await browser.http.post("/api/sessions/end", headers=ours)).status_code == 204
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+async def test_a_page_of_another_origin_does_not_end_a_session(
+    stage: Stage, browser: Browser, origin: str
+) -> None:
+    await browser.http.get(await browser.start())
+    answer = await browser.http.post("/api/sessions/end", headers={"Origin": origin})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert (await browser.me()).status_code == 200
 
 
 async def test_a_cookie_counts_for_a_change_only_from_our_own_page(
@@ -262,5 +304,5 @@ async def test_a_cookie_counts_for_a_change_only_from_our_own_page(
 async def test_states_that_ran_out_are_swept_away(stage: Stage, browser: Browser) -> None:
     await browser.start()
     await stage.advance(700)
-    await stage.shop.checkout.sweep_once()
+    await stage.shop.patrol()
     assert await OAuthState.all().count() == 0

@@ -155,12 +155,17 @@ async def test_a_guest_session_of_another_origin_is_refused(stage: Stage) -> Non
         assert ("set-cookie" in answer.headers) == (status == 200)
 
 
-async def test_a_buyer_who_was_deleted_is_logged_out(stage: Stage) -> None:
+async def test_a_buyer_who_was_deleted_needs_another_login_to_pay(stage: Stage) -> None:
+    """A token holds until it expires; what it sees is what the buyer's rows say, nothing."""
     buyer = await stage.buyer()
-    assert (await buyer.get("/api/me")).status_code == 200
+    assert (await buyer.get("/api/me")).json()["identities"] == [{"kind": "miniprogram"}]
     await Identity.all().delete()
     await Buyer.all().delete()
-    assert (await buyer.get("/api/me")).json()["code"] == "LOGIN_REQUIRED"
+    assert (await buyer.get("/api/me")).json()["identities"] == []
+    refused = await buyer.start((await buyer.order())["order_no"])
+    assert (refused.status_code, refused.json()["code"]) == (409, "OPENID_REQUIRED")
+    again = await stage.buyer(buyer.openid)
+    assert (await again.start((await again.order())["order_no"])).status_code == 201
 
 
 async def test_a_bearer_token_needs_no_origin(stage: Stage) -> None:
