@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from checkout.models import Notification, Order, Payment, Transition
+from checkout.models import Notification, Order, Payment, Share, Transition
 from tests.shop.conftest import Stage
-from tests.shop.kit import paying
-from tests.shop.test_money_refunds import ADMIN, PRICE, bought, give_back
+from tests.shop.kit import ADMIN, bought, give_back, paying
 
 
 @pytest.mark.parametrize(
@@ -50,12 +49,11 @@ async def test_a_refund_needs_the_token_a_key_and_an_order_that_is_paid(stage: S
 
 
 async def test_an_order_with_two_paid_parts_wants_to_know_which(stage: Stage) -> None:
-    """As a combined payment has: two payments of one order, none of them surplus."""
+    """As a combined payment has: two shares of one order, none of them surplus."""
     _, order_no, number = await bought(stage)
-    payment = await Payment.get()
-    payment.out_trade_no, payment.transaction_id = "Stwin00000001", "4200twin"
-    payment = payment.clone(pk=None)
-    await payment.save()
+    share = await Share.get()
+    share.out_trade_no, share.transaction_id = "Stwin00000001", "4200twin"
+    await share.clone(pk=None).save()
     which = await give_back(stage, order_no, 100)
     assert (which.status_code, which.json()["code"]) == (400, "PART_REQUIRED")
     named = await give_back(stage, order_no, 100, out_trade_no=number)
@@ -65,9 +63,9 @@ async def test_an_order_with_two_paid_parts_wants_to_know_which(stage: Stage) ->
 async def test_lists_are_narrowed_and_a_strange_day_is_refused(stage: Stage) -> None:
     _, order_no, _ = await bought(stage)
     await give_back(stage, order_no, 100)
-    for query, found in (("", 1), ("?state=PROCESSING", 1), ("?state=SUCCESS", 0)):
+    for query, count in (("", 1), ("?state=PROCESSING", 1), ("?state=SUCCESS", 0)):
         page = (await stage.http.get(f"/api/admin/refunds{query}", headers=ADMIN)).json()
-        assert (len(page["refunds"]), page["next"]) == (found, None)
+        assert (len(page["refunds"]), page["next"]) == (count, None)
     assert (await stage.http.get("/api/admin/refunds")).status_code == 401
     bad = await stage.http.get("/api/admin/differences?date=yesterday", headers=ADMIN)
     assert (bad.status_code, bad.json()["field"]) == (400, "date")
@@ -99,7 +97,7 @@ async def test_a_person_closes_a_held_payment_with_a_reason_and_the_order_goes_o
 async def test_a_query_asks_about_refunds_too(stage: Stage) -> None:
     buyer, order_no, number = await bought(stage)
     await stage.control("faults", notifications="drop")
-    await give_back(stage, order_no, PRICE)
+    await give_back(stage, order_no, 9900)
     await stage.advance(10)
     asked = await stage.http.post(f"/api/admin/payments/{number}/query", json={}, headers=ADMIN)
     assert asked.status_code == 200

@@ -13,9 +13,19 @@ from shop.catalogue import Product
 from shop.doctor import findings
 from tests.shop.conftest import BuyerClient, Stage, settings
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import WeChat, also_official, calls, guest, outcomes, partner, paying, until
-from tests.shop.test_bill import compare, next_noon
-from tests.shop.test_money_refunds import give_back
+from tests.shop.kit import (
+    WeChat,
+    also_official,
+    calls,
+    compare,
+    give_back,
+    guest,
+    next_noon,
+    outcomes,
+    partner,
+    paying,
+    until,
+)
 
 
 @pytest.fixture(params=[False, True], ids=["provider's app", "sub merchant's app"])
@@ -94,8 +104,10 @@ async def test_every_scene_has_a_provider(stage: Stage, scene: str) -> None:
     answer = await buyer.start(order["order_no"], scene)
     assert answer.status_code == 201, answer.text
     control = {"h5": "h5", "native": "scan"}.get(scene, "pay")
-    given = answer.json()
-    form = given.get("invoke") or {k: given[k] for k in given.keys() & {"h5_url", "code_url"}}
+    started = answer.json()
+    form = started.get("invoke") or {
+        name: started[name] for name in started.keys() & {"h5_url", "code_url"}
+    }
     assert (await stage.control(control, **form))["err_msg"].endswith(("ok", ":0"))
     await paid(stage, buyer, order["order_no"])
     assert (await calls(stage, f"/partner/transactions/{scene}"))[0]["status"] == 200
@@ -135,8 +147,8 @@ async def test_each_sub_merchants_order_names_its_own(
     a, b = subs(stage)
     sells_for(monkeypatch, b)
     buyer = await stage.buyer()
-    mine, theirs = await buyer.order("puer"), await buyer.order("cup")
-    assert (await buyer.start(mine["order_no"])).status_code == 201
+    ours, theirs = await buyer.order("puer"), await buyer.order("cup")
+    assert (await buyer.start(ours["order_no"])).status_code == 201
     answer = await buyer.start(theirs["order_no"])
     if sub_app:
         assert answer.json()["code"] == "SCENE_OFF"
@@ -144,13 +156,13 @@ async def test_each_sub_merchants_order_names_its_own(
     assert answer.status_code == 201, answer.text
     rows = await Payment.all().order_by("id")
     assert [row.parties["sub_mchid"] for row in rows] == [a, b]
-    assert len({row.out_trade_no for row in rows}) == 2
+    assert len({row.number for row in rows}) == 2
 
 
 def environment(known: dict[str, Any], **changes: str) -> Env:
     """Return a service provider's settings, changed."""
-    whole = settings(known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
-    return Env({**whole, **partner(known), **changes})
+    direct = settings(known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
+    return Env({**direct, **partner(known), **changes})
 
 
 @pytest.mark.parametrize(
@@ -170,8 +182,10 @@ async def test_half_a_service_provider_does_not_start_and_the_doctor_says_why(
     changes = {k: stage.known["sp"]["mchid"] if v == "SP" else v for k, v in changes.items()}
     with pytest.raises(ConfigError, match=named):
         build(environment(stage.known, **changes))
-    found = await findings(environment(stage.known, **changes))
-    assert any(f"{f.what}: {f.advice}".startswith(named) for f in found if not f.ok)
+    bad = [
+        finding for finding in await findings(environment(stage.known, **changes)) if not finding.ok
+    ]
+    assert any(f"{finding.what}: {finding.advice}".startswith(named) for finding in bad)
 
 
 def test_a_provider_whose_apps_are_all_the_sub_merchants_names_its_own(stage: Stage) -> None:
@@ -182,11 +196,12 @@ def test_a_provider_whose_apps_are_all_the_sub_merchants_names_its_own(stage: St
     with pytest.raises(ConfigError, match="SHOP_SP_APPID: missing"):
         build(environment(stage.known, **only))
     shop = build(environment(stage.known, **only, SHOP_SP_APPID="wx9000000000000000"))
-    channel: Channel = shop.channels["wechat"]
+    channel: Channel = shop.checkout.channels["wechat"]
     assert channel.scenes["miniprogram"] == mini["appid"]
 
 
 async def test_the_doctor_says_whose_orders_are_placed(stage: Stage) -> None:
-    said = [f.what for c in stage.shop.checkout.channels.values() for f in await c.examine() if f.ok]
-    assert f"service provider 服务商 of {subs(stage)[0]}" in said
-    assert "WeChat Pay accepts our signature" in said
+    channels = stage.shop.checkout.channels.values()
+    good = [finding.what for c in channels for finding in await c.examine() if finding.ok]
+    assert f"service provider 服务商 of {subs(stage)[0]}" in good
+    assert "WeChat Pay accepts our signature" in good
