@@ -1,19 +1,23 @@
 """The addresses among the settings: normalised, checked, and never repeated with a password."""
 
+from urllib.parse import urlsplit, urlunsplit
+
 import pytest
 
 from accounts.sessions import Sessions
 from checkout.config import ConfigError, Env
+from shop import database
 from shop.settings import load
+from tests.shop.databases import Servers
 
 GOOD = {"SHOP_SECRET_KEY": "k" * 32}
 
 
 def public_url(text: str, sandbox: str = "") -> str:
     env = Env(GOOD | {"SHOP_PUBLIC_URL": text, "SHOP_SANDBOX_URL": sandbox})
-    found = load(env)
+    settings = load(env)
     env.check()
-    return found.public_url
+    return settings.public_url
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,14 @@ def test_an_http_address_of_this_machine_is_for_the_sandbox_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["postgresql://h/shop", "shop.db", "sqlite://", "mysql://root:pass@h:port/shop"]
+    "text",
+    [
+        "oracle://root:pass@h/shop",
+        "shop.db",
+        "sqlite://",
+        "mysql://root:pass@h:port/shop",
+        "postgresql://root:pass@h:port/shop",
+    ],
 )
 def test_a_database_address_that_cannot_be_is_refused_without_repeating_it(text: str) -> None:
     env = Env(GOOD | {"SHOP_DATABASE_URL": text, "SHOP_SANDBOX_URL": "http://127.0.0.1:1"})
@@ -56,6 +67,20 @@ def test_a_database_address_that_cannot_be_is_refused_without_repeating_it(text:
     with pytest.raises(ConfigError, match=r"^SHOP_DATABASE_URL: .*for example") as refused:
         env.check()
     assert "pass@" not in str(refused.value)
+
+
+async def test_postgresql_is_another_name_of_postgres(servers: Servers) -> None:
+    address = urlsplit((await servers.get("postgres")).database_url)
+    for scheme in ("postgres", "postgresql"):
+        url = urlunsplit(address._replace(scheme=scheme))
+        env = Env(GOOD | {"SHOP_DATABASE_URL": url})
+        assert load(env).database_url == url
+        assert [problem for problem in env.problems if "SHOP_DATABASE_URL" in problem] == []
+        await database.connect(url)
+        try:
+            assert await database.unapplied() == []
+        finally:
+            await database.close()
 
 
 def test_a_cookie_is_secure_on_https_only() -> None:
