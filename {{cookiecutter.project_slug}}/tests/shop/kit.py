@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import secrets
 import sys
 import time
@@ -13,6 +14,7 @@ from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from cryptography.hazmat.primitives import hashes
@@ -29,6 +31,7 @@ from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Stage
 
 PATH = "/notify/wechat/payment"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+JSON = {"Content-Type": "application/json"}
 
 
 class WeChat:
@@ -273,3 +276,58 @@ async def new_payment(order: Order, state: str = "NEW", *, live: bool = False) -
         total_fen=order.total_fen,
     )
     return payment
+
+
+class Browser:
+    """A browser inside WeChat: it keeps cookies and follows no redirect by itself."""
+
+    def __init__(self, stage: Stage, openid: str) -> None:
+        self.stage, self.openid = stage, openid
+        self.http = httpx.AsyncClient(base_url=stage.origin, trust_env=False, timeout=30)
+
+    async def start(self, return_to: str = "/") -> str:
+        """Begin a login; return the address of the callback that WeChat redirects to."""
+        answer = await self.http.get("/oauth/start", params={"return_to": return_to})
+        assert answer.status_code == 302
+        state = parse_qs(urlsplit(answer.headers["location"]).query)["state"][0]
+        return f"/oauth/callback?code={await self.code()}&state={state}"
+
+    async def code(self, **more: Any) -> str:
+        appid = self.stage.app("official_account")["appid"]
+        made = await self.stage.control("oauth-code", appid=appid, openid=self.openid, **more)
+        return str(made["code"])
+
+    async def me(self) -> httpx.Response:
+        return await self.http.get("/api/me")
+
+
+def check_failure(answer: httpx.Response, status: int | None = None) -> dict[str, Any]:
+    """Check that an error is one of ours and leaks nothing."""
+    assert 400 <= answer.status_code < 500 if status is None else answer.status_code == status
+    failure: dict[str, Any] = answer.json()
+    assert {"code", "message", "request_id"} <= set(failure)
+    assert answer.headers["X-Request-ID"] == failure["request_id"]
+    assert not re.search(r"Traceback|File \"|site-packages|sqlite|/shop/", answer.text)
+    return failure
+
+
+async def document(stage: Stage) -> dict[str, Any]:
+    openapi: dict[str, Any] = (await stage.http.get("/openapi.json")).json()
+    return openapi
+
+
+def fits(value: Any, schema: dict[str, Any], shapes: dict[str, Any]) -> bool:
+    """Check a value against the part of JSON Schema that the document uses."""
+    if "$ref" in schema:
+        return fits(value, shapes[schema["$ref"].rpartition("/")[2]], shapes)
+    if "anyOf" in schema:
+        return any(fits(value, part, shapes) for part in schema["anyOf"])
+    if schema.get("type") == "object" and "properties" in schema:
+        properties = schema["properties"]
+        return set(schema.get("required", [])) <= set(value) <= set(properties) and all(
+            fits(part, properties[name], shapes) for name, part in value.items()
+        )
+    if schema.get("type") == "array":
+        return isinstance(value, list) and all(fits(v, schema["items"], shapes) for v in value)
+    types = {"string": str, "integer": int, "null": type(None), "object": dict}
+    return isinstance(value, types[schema["type"]])

@@ -11,8 +11,7 @@ from checkout.errors import BadRequest
 from checkout.models import Order, Payment
 from shop import money
 from tests.shop.conftest import BuyerClient, Stage
-from tests.shop.kit import calls, partner, until
-from tests.shop.test_contract import document, fits
+from tests.shop.kit import calls, document, fits, partner, until
 
 ALLOWED = range(1, 1_000_001)
 
@@ -26,21 +25,21 @@ class TestProvider:
         buyer = await stage.buyer()
         answer = await collect(buyer, "12.34")
         assert answer.status_code == 201, answer.text
-        said = answer.json()
-        assert set(said) == {"order_no", "out_trade_no", "invoke"}
+        collected = answer.json()
+        assert set(collected) == {"order_no", "out_trade_no", "invoke"}
         [sent] = await calls(stage, "/scannedpos")
         assert '"total":1234' in sent["request_body"]
-        assert said["invoke"]["package"].startswith("prepay_id=up_wx")
-        assert (await buyer.pay(said["invoke"]))["err_msg"] == "requestPayment:ok"
+        assert collected["invoke"]["package"].startswith("prepay_id=up_wx")
+        assert (await buyer.pay(collected["invoke"]))["err_msg"] == "requestPayment:ok"
 
         async def paid() -> bool:
-            return await buyer.state(said["order_no"]) == "PAID"
+            return await buyer.state(collected["order_no"]) == "PAID"
 
         await until(paid)
         assert (await Order.get()).total_fen == 1234
         shapes = await document(stage)
         schema = {"$ref": "#/components/schemas/Collected"}
-        assert fits(said, schema, shapes["components"]["schemas"])
+        assert fits(collected, schema, shapes["components"]["schemas"])
 
     async def test_the_same_key_is_the_same_order(self, stage: Stage) -> None:
         buyer = await stage.buyer()

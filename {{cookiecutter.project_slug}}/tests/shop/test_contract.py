@@ -11,7 +11,7 @@ from checkout.models import Payment
 from shop.web import pages
 from shop.web.server import create_app
 from tests.shop.conftest import Stage
-from tests.shop.kit import ADMIN, WeChat, paying
+from tests.shop.kit import ADMIN, WeChat, document, fits, paying
 
 ROUTES = {
     "POST /api/sessions/miniprogram",
@@ -52,28 +52,6 @@ ORDER = {
     "order_no", "state", "total_fen", "paid_fen", "refunded_fen", "refunding_fen", "items",
     "created_at", "expires_at", "paid_at", "payments", "refunds",
 }  # fmt: skip
-
-
-async def document(stage: Stage) -> dict[str, Any]:
-    openapi: dict[str, Any] = (await stage.http.get("/openapi.json")).json()
-    return openapi
-
-
-def fits(value: Any, schema: dict[str, Any], shapes: dict[str, Any]) -> bool:
-    """Check a value against the part of JSON Schema that the document uses."""
-    if "$ref" in schema:
-        return fits(value, shapes[schema["$ref"].rpartition("/")[2]], shapes)
-    if "anyOf" in schema:
-        return any(fits(value, part, shapes) for part in schema["anyOf"])
-    if schema.get("type") == "object" and "properties" in schema:
-        known = schema["properties"]
-        return set(schema.get("required", [])) <= set(value) <= set(known) and all(
-            fits(part, known[name], shapes) for name, part in value.items()
-        )
-    if schema.get("type") == "array":
-        return isinstance(value, list) and all(fits(v, schema["items"], shapes) for v in value)
-    types = {"string": str, "integer": int, "null": type(None), "object": dict}
-    return isinstance(value, types[schema["type"]])
 
 
 async def test_every_route_of_the_contract_is_documented_and_nothing_else(stage: Stage) -> None:

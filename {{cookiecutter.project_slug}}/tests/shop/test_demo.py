@@ -61,15 +61,15 @@ def answers(port: int) -> bool:
 
 def test_once_pays_twice_in_thirty_lines_of_ascii(copy: Path, ports: tuple[int, int]) -> None:
     demo = start(copy, ports, "--once")
-    said, wrong = demo.communicate(timeout=120)
+    printed, wrong = demo.communicate(timeout=120)
     assert (demo.returncode, wrong) == (0, "")
-    lines = said.splitlines()
+    lines = printed.splitlines()
     assert len(lines) <= 30
     assert max(len(line) for line in lines) <= 120
     assert f"shop http://127.0.0.1:{ports[0]}" in lines
     assert f"sandbox http://127.0.0.1:{ports[1]}" in lines
-    assert said.count("PAID in") == 2
-    assert said.count("signed") >= 4
+    assert printed.count("PAID in") == 2
+    assert printed.count("signed") >= 4
     assert not answers(ports[0])
     assert not answers(ports[1])
 
@@ -82,8 +82,8 @@ def taken(ports: tuple[int, int]) -> Iterator[tuple[int, int]]:
 
 def test_a_busy_port_is_told_in_one_sentence(copy: Path, taken: tuple[int, int]) -> None:
     demo = start(copy, taken, "--once")
-    said, wrong = demo.communicate(timeout=60)
-    assert (demo.returncode, said) == (1, "")
+    printed, wrong = demo.communicate(timeout=60)
+    assert (demo.returncode, printed) == (1, "")
     assert wrong.startswith(f"port {taken[1]} is taken: choose another with --sandbox-port")
     assert len(wrong.splitlines()) == 1
 

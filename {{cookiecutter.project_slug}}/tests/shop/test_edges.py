@@ -2,18 +2,14 @@
 
 import asyncio
 import base64
-import re
-from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Stage
+from tests.shop.kit import ADMIN, JSON, check_failure
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-JSON = {"Content-Type": "application/json"}
 ORDER = b'{"items":[{"sku":"sample","quantity":%s}]}'
 RAW = {  # what is sent, and the status that answers it
     "a bearer of no bytes we know": (b"GET /api/me", b"Authorization: Bearer \xff\xfe", 401),
@@ -54,16 +50,6 @@ BODIES = {
 }  # fmt: skip
 
 
-def check(answer: httpx.Response, status: int | None = None) -> dict[str, Any]:
-    """Check that an error is one of ours and leaks nothing."""
-    assert 400 <= answer.status_code < 500 if status is None else answer.status_code == status
-    said: dict[str, Any] = answer.json()
-    assert {"code", "message", "request_id"} <= set(said)
-    assert answer.headers["X-Request-ID"] == said["request_id"]
-    assert not re.search(r"Traceback|File \"|site-packages|sqlite|/shop/", answer.text)
-    return said
-
-
 @pytest.mark.parametrize("case", RAW)
 async def test_what_no_honest_client_sends_is_refused(stage: Stage, case: str) -> None:
     line, header, status = RAW[case]
@@ -85,8 +71,10 @@ async def test_a_bad_order_is_refused_and_the_field_is_named(stage: Stage, case:
     headers = {**buyer.headers, **JSON, "Idempotency-Key": "k"}
     if not body:
         del headers["Content-Type"]
-    said = check(await stage.http.post("/api/orders", content=body, headers=headers), status)
-    assert said.get("field", "") == field
+    failure = check_failure(
+        await stage.http.post("/api/orders", content=body, headers=headers), status
+    )
+    assert failure.get("field", "") == field
     assert (await buyer.get("/api/orders")).json() == {"orders": [], "next": None}
 
 
@@ -97,8 +85,8 @@ async def test_a_bad_order_is_refused_and_the_field_is_named(stage: Stage, case:
 async def test_a_body_that_is_not_declared_json_is_415(stage: Stage, path: str) -> None:
     buyer = await stage.buyer()
     headers = {**buyer.headers, "Content-Type": "text/plain"}
-    said = check(await stage.http.post(path, content=b"{}", headers=headers), 415)
-    assert said["code"] == "UNSUPPORTED_MEDIA_TYPE"
+    failure = check_failure(await stage.http.post(path, content=b"{}", headers=headers), 415)
+    assert failure["code"] == "UNSUPPORTED_MEDIA_TYPE"
 
 
 async def test_any_bytes_on_any_post_route_are_answered_below_500(stage: Stage) -> None:
@@ -165,20 +153,20 @@ async def test_an_order_needs_a_plain_idempotency_key(stage: Stage, key: str | N
     if key is not None:
         headers["Idempotency-Key"] = key.encode()  # type: ignore[assignment]
     answer = await stage.http.post("/api/orders", content=ORDER % b"1", headers=headers)
-    assert check(answer, 400)["code"] == "IDEMPOTENCY_KEY_REQUIRED"
+    assert check_failure(answer, 400)["code"] == "IDEMPOTENCY_KEY_REQUIRED"
 
 
 async def test_the_same_key_gives_the_same_order_and_another_body_is_refused(stage: Stage) -> None:
-    one, two = await stage.buyer("oOne"), await stage.buyer("oTwo")
+    first, second = await stage.buyer("oOne"), await stage.buyer("oTwo")
     body = {"items": [{"sku": "cup", "quantity": 2}]}
     key = {"Idempotency-Key": "same"}
-    answers = await asyncio.gather(*(one.post("/api/orders", body, **key) for _ in range(8)))
+    answers = await asyncio.gather(*(first.post("/api/orders", body, **key) for _ in range(8)))
     assert sorted(a.status_code for a in answers) == [200] * 7 + [201]
     assert len({a.json()["order_no"] for a in answers}) == 1
     changed = {"items": [{"sku": "cup", "quantity": 3}]}
-    said = check(await one.post("/api/orders", changed, **key), 409)
-    assert said["code"] == "IDEMPOTENCY_KEY_REUSED"
-    assert (await two.post("/api/orders", body, **key)).status_code == 201
+    failure = check_failure(await first.post("/api/orders", changed, **key), 409)
+    assert failure["code"] == "IDEMPOTENCY_KEY_REUSED"
+    assert (await second.post("/api/orders", body, **key)).status_code == 201
 
 
 async def test_orders_come_in_pages_newest_first(stage: Stage) -> None:
@@ -198,7 +186,7 @@ async def test_admin_routes_need_the_token(stage: Stage) -> None:
         assert (await stage.http.get(f"/api/admin/{path}", headers=wrong)).status_code == 401
         assert (await stage.http.get(f"/api/admin/{path}", headers=ADMIN)).status_code == 200
         bad = await stage.http.get(f"/api/admin/{path}?after=x'y", headers=ADMIN)
-        assert check(bad, 400)["field"] == "after"
+        assert check_failure(bad, 400)["field"] == "after"
 
 
 class TestWithoutAdminToken:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from checkout.models import Order, Payment
 from tests.shop.conftest import ADMIN_TOKEN, Stage
-from tests.shop.test_edges import ADMIN, JSON, check
+from tests.shop.kit import ADMIN, JSON, check_failure
 
 QUICK = settings(
     max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -56,7 +56,7 @@ def fetch(stage: Stage) -> Callable[..., httpx.Response]:
 def harmless(answer: httpx.Response) -> None:
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
-        check(answer, answer.status_code)
+        check_failure(answer, answer.status_code)
 
 
 async def test_json_that_is_nearly_right_is_answered_below_500(stage: Stage) -> None:
@@ -120,7 +120,7 @@ async def test_a_method_that_is_not_offered_is_405_and_tells_which_are(
     assert answer.status_code == 405
     assert set(re.split(r",\s*", answer.headers["Allow"])) == {"GET", "POST"}
     if method != "HEAD":
-        assert check(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
+        assert check_failure(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
 
 
 async def test_the_limit_of_a_body_is_64_kib_and_2_mib_for_a_notification(stage: Stage) -> None:
@@ -128,7 +128,7 @@ async def test_the_limit_of_a_body_is_64_kib_and_2_mib_for_a_notification(stage:
     for size, status in ((65536, 400), (65537, 413), (2 * 1024 * 1024 + 1, 413)):
         body = b" " * size
         answer = await stage.http.post("/api/orders", content=body, headers=buyer.headers | JSON)
-        assert check(answer, status)["code"] in ("BAD_REQUEST", "BODY_TOO_LARGE")
+        assert check_failure(answer, status)["code"] in ("BAD_REQUEST", "BODY_TOO_LARGE")
     for size, status in ((2 * 1024 * 1024, 401), (2 * 1024 * 1024 + 1, 413)):
         answer = await stage.http.post("/notify/wechat/payment", content=b" " * size)
         assert answer.status_code == status
@@ -138,7 +138,7 @@ async def test_the_limit_of_a_body_is_64_kib_and_2_mib_for_a_notification(stage:
 async def test_an_error_does_not_repeat_a_name_of_any_length(stage: Stage) -> None:
     body = json.dumps({"x" * 60_000: 1}).encode()
     answer = await stage.http.post("/api/sessions/miniprogram", content=body, headers=JSON)
-    assert check(answer, 400)["field"] == "x" * 100
+    assert check_failure(answer, 400)["field"] == "x" * 100
     assert len(answer.text) < 1000
 
 
@@ -156,19 +156,19 @@ async def test_the_admin_token_is_compared_in_constant_time(
     compared: list[tuple[bytes, bytes]] = []
     real = hmac.compare_digest
 
-    def spy(given: bytes, known: bytes) -> bool:
-        compared.append((given, known))
-        return real(given, known)
+    def spy(sent: bytes, expected: bytes) -> bool:
+        compared.append((sent, expected))
+        return real(sent, expected)
 
     monkeypatch.setattr("shop.web.api.hmac.compare_digest", spy)
     answer = await stage.http.get("/api/admin/orders", headers={"Authorization": "Bearer x"})
-    assert check(answer, 401)["code"] == "LOGIN_REQUIRED"
+    assert check_failure(answer, 401)["code"] == "LOGIN_REQUIRED"
     assert compared == [(b"x", ADMIN_TOKEN.encode())]
 
 
 async def test_a_foreign_order_leaves_no_trace_in_the_answer(stage: Stage) -> None:
     number = (await (await stage.buyer("oOne")).order())["order_no"]
     other = await stage.buyer("oTwo")
-    foreign = check(await other.get(f"/api/orders/{number}"), 404)
-    unknown = check(await other.get("/api/orders/2601010000000000"), 404)
+    foreign = check_failure(await other.get(f"/api/orders/{number}"), 404)
+    unknown = check_failure(await other.get("/api/orders/2601010000000000"), 404)
     assert {**foreign, "request_id": ""} == {**unknown, "request_id": ""}

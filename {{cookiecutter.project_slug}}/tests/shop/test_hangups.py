@@ -42,7 +42,7 @@ async def test_a_storm_of_clients_that_hang_up_leaves_everything_usable(stage: S
     new = b'{"items":[{"sku":"cup","quantity":1}]}'
     pay = b'{"scene":"miniprogram"}'
 
-    def one(n: int) -> bytes:
+    def request_of(n: int) -> bytes:
         if n % 4 == 0:
             key = {"Idempotency-Key": secrets.token_hex(8)}
             return request("/api/orders", buyer.headers | key, new, cut=n % 3)
@@ -54,7 +54,7 @@ async def test_a_storm_of_clients_that_hang_up_leaves_everything_usable(stage: S
 
     for start in range(0, STORM, 50):
         pauses = ((n, (n % 7) * 0.001) for n in range(start, start + 50))
-        await asyncio.gather(*(hang_up(port, one(n), pause) for n, pause in pauses))
+        await asyncio.gather(*(hang_up(port, request_of(n), pause) for n, pause in pauses))
     for _ in range(20):
         fresh = await buyer.order()
         assert (await buyer.start(fresh["order_no"])).status_code == 201
@@ -68,14 +68,15 @@ async def test_a_stop_under_load_answers_what_is_in_flight(
     keys: object, sandbox_url: str, database_url: str, tmp_path: Path
 ) -> None:
     async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False) as sandbox:
-        known = (await sandbox.get("/_sandbox/credentials")).json()
+        credentials = (await sandbox.get("/_sandbox/credentials")).json()
         code = await sandbox.post(
-            "/_sandbox/login-code", json={"appid": known["apps"][0]["appid"], "openid": "oBuyer"}
+            "/_sandbox/login-code",
+            json={"appid": credentials["apps"][0]["appid"], "openid": "oBuyer"},
         )
     with httpx.Client(trust_env=False) as probe:
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
-        env = {**os.environ, **settings(known, sandbox_url, url, database_url)}
+        env = {**os.environ, **settings(credentials, sandbox_url, url, database_url)}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "shop", "serve", "--port", str(port), env=env, cwd=ROOT,
             stderr=asyncio.subprocess.DEVNULL,

@@ -6,37 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import jwt
 import pytest
 
 from accounts.models import Buyer, Identity, OAuthState
 from tests.shop.conftest import BuyerClient, Stage
+from tests.shop.kit import Browser
 
 KEY = "secret-key-of-the-tests-0123456789abcdef"
-
-
-class Browser:
-    """A browser inside WeChat: it keeps cookies and follows no redirect by itself."""
-
-    def __init__(self, stage: Stage, openid: str) -> None:
-        self.stage, self.openid = stage, openid
-        self.http = httpx.AsyncClient(base_url=stage.origin, trust_env=False, timeout=30)
-
-    async def start(self, return_to: str = "/") -> str:
-        """Begin a login; return the address of the callback that WeChat redirects to."""
-        answer = await self.http.get("/oauth/start", params={"return_to": return_to})
-        assert answer.status_code == 302
-        state = parse_qs(urlsplit(answer.headers["location"]).query)["state"][0]
-        return f"/oauth/callback?code={await self.code()}&state={state}"
-
-    async def code(self, **more: Any) -> str:
-        appid = self.stage.app("official_account")["appid"]
-        made = await self.stage.control("oauth-code", appid=appid, openid=self.openid, **more)
-        return str(made["code"])
-
-    async def me(self) -> httpx.Response:
-        return await self.http.get("/api/me")
 
 
 @pytest.fixture

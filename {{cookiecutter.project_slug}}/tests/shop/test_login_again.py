@@ -11,8 +11,7 @@ from accounts.models import Buyer, Identity
 from sandbox import login as sandbox_login
 from sandbox.login import LoginError
 from tests.shop.conftest import Stage
-from tests.shop.kit import calls
-from tests.shop.test_login import Browser
+from tests.shop.kit import Browser, calls
 from wechat import transport
 
 
