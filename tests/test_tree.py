@@ -151,7 +151,7 @@ def test_only_the_app_the_command_line_and_the_web_itself_import_the_web() -> No
     wrong = [
         name
         for name, path in modules("shop").items()
-        if not name.startswith(("shop.web.", "shop.app", "shop.__main__"))
+        if not name.startswith(("shop.web.", "shop.app", "shop.routes", "shop.__main__"))
         and any(f"{other}.".startswith("shop.web.") for other in imports(name, path))
     ]
     assert wrong == []

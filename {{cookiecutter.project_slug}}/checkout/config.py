@@ -44,6 +44,14 @@ class Config:
     scenes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError unless `public_url` is an origin; a last slash does no harm."""
+        for name in ("public_url", "sandbox_url"):
+            object.__setattr__(self, name, getattr(self, name).rstrip("/"))
+        parts = address(self.public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path:
+            raise ConfigError("public_url: an origin such as https://shop.example.com")
+
 
 class Env:
     """The environment over a `.env` file; collects what is wrong so that one start tells all.

@@ -19,6 +19,7 @@ from tortoise.backends.base.config_generator import expand_db_url
 from tortoise.connection import get_connection
 from tortoise.exceptions import OperationalError
 from tortoise.migrations.executor import MigrationExecutor
+from tortoise.timezone import get_timezone, get_use_tz
 
 from checkout.config import ConfigError
 from checkout.work import transaction
@@ -111,6 +112,8 @@ async def unapplied(apps: Mapping[str, Mapping[str, Any]], name: str = "default"
 
 async def check(name: str = "default") -> None:
     """Raise ConfigError when the connection lacks what keeps the books right."""
+    if not get_use_tz() or get_timezone() != "UTC":
+        raise ConfigError("Tortoise: use_tz must be True and timezone UTC, or MySQL shifts times")
     client = get_connection(name)
     look = {"sqlite": _check_sqlite, "mysql": _check_mysql}.get(client.capabilities.dialect)
     if look is not None:

@@ -4,23 +4,24 @@ Each verb is a unit of work: it goes on although the caller is cancelled, and ha
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
 
 from checkout import errors, log
-from checkout.channels import Channel, Channels
+from checkout.channels import Channel, Channels, Reply
 from checkout.clock import Clock
 from checkout.config import Config
 from checkout.events import Events, Hooks
 from checkout.ledger import Ledger, Outcome
 from checkout.models import Notification, Order, Payment, Refund, Share
-from checkout.notifications import Notifications, Received
+from checkout.notifications import Notifications
 from checkout.orders import Orders, Placed, Price
 from checkout.payments import Payer, Payments, Started
 from checkout.refunds import Given, Refunds
 from checkout.sweep import Sweep
-from checkout.work import Work
+from checkout.work import Work, forever
 
+T = TypeVar("T")
 SECONDS = 25  # for one verb
 NOTIFICATION_SECONDS = 4  # WeChat gives up after 5
 
@@ -43,7 +44,8 @@ class Checkout:
         self.clock = clock or Clock()
         self.channels = Channels(channels)
         self.work = Work()
-        events = Events(hooks or Hooks(), self.clock, self.work)
+        self._hooks = hooks or Hooks()
+        events = Events(self._hooks, self.clock, self.work)
         self.ledger = Ledger(self.clock, events, self.work)
         self.orders = Orders(config, self.clock)
         self.payments = Payments(config, self.channels, self.ledger, self.clock, self.work)
@@ -57,23 +59,21 @@ class Checkout:
         self, buyer: str, key: str, asked: object, price: Price, *, widget: bool = False
     ) -> Placed:
         """Place an order, once per buyer and key; see Orders.place."""
-        placed = self.orders.place(buyer, key, asked, price, widget=widget)
-        return await self.work.run(placed, seconds=SECONDS)
+        return await self._run(self.orders.place(buyer, key, asked, price, widget=widget))
 
     async def start_payment(
         self, order_no: str, buyer: str, payer: Payer, scene: str, channel: str | None = None
     ) -> Started:
         """Start to pay, or go on with the live payment; see Payments.start."""
-        started = self.payments.start(order_no, buyer, payer, scene, channel)
-        return await self.work.run(started, seconds=SECONDS)
+        return await self._run(self.payments.start(order_no, buyer, payer, scene, channel))
 
     async def cancel(self, order_no: str) -> Order:
         """Close an order: CLOSED, or CLOSING while WeChat does not let go. Raises OrderPaid."""
-        return await self.work.run(self.payments.cancel(order_no), seconds=SECONDS)
+        return await self._run(self.payments.cancel(order_no))
 
     async def refresh(self, order: Order) -> None:
         """Ask WeChat about the order's payment, at most once in three seconds."""
-        await self.work.run(self.payments.refresh(order), seconds=SECONDS)
+        await self._run(self.payments.refresh(order))
 
     async def refund(
         self,
@@ -84,34 +84,35 @@ class Checkout:
         out_trade_no: str | None = None,
     ) -> Given:
         """Give money back, once per order and key; see Refunds.start."""
-        given = self.refunds.start(order_no, refund_fen, reason, key, out_trade_no)
-        return await self.work.run(given, seconds=SECONDS)
+        return await self._run(self.refunds.start(order_no, refund_fen, reason, key, out_trade_no))
 
-    async def receive(self, path: str, headers: Mapping[str, str], body: bytes) -> Received:
-        """Take one notification: reply with `reply.status`, `.content_type` and `.body`.
+    async def receive(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Take one notification; answer it with what this returns: status, content type, body.
 
         It never raises for what may arrive: what could not be recorded is answered so that it
         comes again. Raises NotFound for a path where no notification arrives.
         """
-        received = self.notifications.receive(path, headers, body)
+        unit = self.notifications.receive(path, headers, body)
         try:
-            return await self.work.run(received, seconds=NOTIFICATION_SECONDS)
+            reply, outcome, reason = await self.work.run(unit, seconds=NOTIFICATION_SECONDS)
         except errors.NotFound:
             raise
         except Exception as error:
             log.failure("notification not recorded", error)
-            return Received(self.notifications.failed(path, "try again"), "FAILED")
+            reply, outcome, reason = self.notifications.failed(path, "try again"), "FAILED", ""
+        self._hooks.on_notification(outcome, reason)
+        return reply
 
     async def replay(self, notification_id: int) -> Outcome:
         """Decide again about a stored notification that is still open. Raises NotFound."""
         row = await Notification.get_or_none(id=notification_id)
         if row is None:
             raise errors.NotFound("no such notification")
-        return await self.work.run(self.notifications.replay(row), seconds=SECONDS)
+        return await self._run(self.notifications.replay(row))
 
     async def query_payment(self, out_trade_no: str) -> tuple[Payment, Share]:
         """Ask WeChat about a payment, by any share's number, and about that share's refunds."""
-        return await self.work.run(self._query(out_trade_no), seconds=SECONDS)
+        return await self._run(self._query(out_trade_no))
 
     async def _query(self, out_trade_no: str) -> tuple[Payment, Share]:
         payment, share = await self._named(out_trade_no)
@@ -124,7 +125,7 @@ class Checkout:
 
     async def close_held(self, out_trade_no: str, reason: str) -> tuple[Payment, Share]:
         """Close a HELD payment by a person's word; ask WeChat first. Raises BadRequest."""
-        return await self.work.run(self._close_held(out_trade_no, reason), seconds=SECONDS)
+        return await self._run(self._close_held(out_trade_no, reason))
 
     async def _close_held(self, out_trade_no: str, reason: str) -> tuple[Payment, Share]:
         payment, share = await self._named(out_trade_no)
@@ -143,9 +144,20 @@ class Checkout:
             raise errors.NotFound("no such payment")
         return await Payment.get(id=share.payment_id), share
 
+    async def sweep_forever(self, *, pause: float = 1) -> None:
+        """Sweep until cancelled, with so many seconds between; a failing round is logged."""
+        await forever(self.sweep_once, pause=pause)
+
     async def sweep_once(self) -> dict[str, Any]:
         """Look again at everything that is due; return what was done and what is left open."""
         return await asyncio.shield(self.work.start(self.sweep.once()))
+
+    async def _run(self, verb: Coroutine[Any, Any, T]) -> T:
+        """Run a verb as a unit of work; what takes too long may still be done."""
+        try:
+            return await self.work.run(verb, seconds=SECONDS)
+        except TimeoutError as error:
+            raise errors.OutcomeUnknown("this takes too long, ask again", retry_after=3) from error
 
     async def drain(self, *, seconds: float) -> int:
         """Finish what is under way, before the database is closed; return what did not end."""

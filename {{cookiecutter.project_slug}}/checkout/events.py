@@ -24,6 +24,10 @@ async def nothing(*_: object) -> None:
     """Do nothing."""
 
 
+def no_notification(outcome: str, reason: str) -> None:
+    """Count nothing."""
+
+
 @dataclass(frozen=True)
 class Hooks:
     """The owner's functions; `event_id` is the same in every repeat.
@@ -35,6 +39,8 @@ class Hooks:
     on_paid: Callable[[Order, str], Awaitable[None]] = nothing
     on_closed: Callable[[Order, str], Awaitable[None]] = nothing
     on_refunded: Callable[[Order, Refund, str], Awaitable[None]] = nothing
+    on_notification: Callable[[str, str], None] = no_notification
+    """Is told the outcome of each notification and why, for metrics; it must not fail."""
 
 
 class Events:

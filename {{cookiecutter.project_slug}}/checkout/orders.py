@@ -63,6 +63,8 @@ class Orders:
         so that a changed price never turns a repeat into a conflict. Raises IdempotencyKeyReused,
         BadRequest, and what `price` raises.
         """
+        check_text("buyer", buyer, 64)
+        check_text("idempotency_key", key, 64)
         asked_hash = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
 
         async def once() -> Placed:
@@ -129,8 +131,29 @@ class Orders:
         return order
 
 
+def check_text(name: str, value: str, most: int) -> None:
+    """Raise BadRequest naming the field unless this is a text of 1 to `most` characters."""
+    if not isinstance(value, str) or not value.strip() or len(value) > most or "\0" in value:
+        raise errors.BadRequest(f"a text of 1 to {most} characters", field=name)
+
+
+def check_int(name: str, value: int, least: int, most: int) -> None:
+    """Raise BadRequest naming the field unless this is a whole number, no float and no bool."""
+    if type(value) is not int or not least <= value <= most:
+        raise errors.BadRequest(f"a whole number from {least} to {most}", field=name)
+
+
+def _check_lines(lines: Sequence[Item]) -> None:
+    for n, line in enumerate(lines):
+        check_text(f"items[{n}].sku", line.sku, 64)
+        check_text(f"items[{n}].name", line.name, 127)
+        check_int(f"items[{n}].quantity", line.quantity, 1, 999_999)
+        check_int(f"items[{n}].price_fen", line.price_fen, 0, MAX_TOTAL_FEN)
+
+
 def _total(lines: Sequence[Item]) -> int:
     """Add up what the order costs; each merchant must get something."""
+    _check_lines(lines)
     sums = Counter[str]()
     for line in lines:
         sums[line.merchant] += line.quantity * line.price_fen

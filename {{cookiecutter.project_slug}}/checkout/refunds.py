@@ -16,6 +16,7 @@ from checkout.channels import Channels, ReasonToAsk, RefundTrade
 from checkout.clock import Clock
 from checkout.ledger import MOST_REFUNDS, Ledger, Outcome, Query, Source
 from checkout.models import Order, Payment, Refund, Share
+from checkout.orders import MAX_TOTAL_FEN, check_int, check_text
 from checkout.payments import FORGOTTEN, Payments
 from checkout.work import Overtaken, again, transaction
 
@@ -63,6 +64,9 @@ class Refunds:
         The same key and words give the same refund. Raises NotFound, BadRequest, PartRequired,
         RefundExceeds, RefundLimit, IdempotencyKeyReused.
         """
+        check_int("refund_fen", refund_fen, 1, MAX_TOTAL_FEN)
+        check_text("reason", reason, 80)
+        check_text("idempotency_key", key, 64)
         asked = msgspec.json.encode([refund_fen, reason, out_trade_no])
         asked_hash = hashlib.sha256(asked).hexdigest()
 

@@ -60,12 +60,14 @@ class Work:
         return await asyncio.shield(flight)
 
     async def drain(self, *, seconds: float) -> int:
-        """Wait for everything under way; return how many units did not finish in time."""
-        own = asyncio.current_task()
-        pending = {task for task in self._tasks if task is not own}
-        if pending:
-            _, pending = await asyncio.wait(pending, timeout=seconds)
-        return len(pending)
+        """Wait for everything under way, and for what that begins; return what did not end."""
+        until = time.monotonic() + seconds
+        while pending := self._tasks - {asyncio.current_task()}:
+            left = until - time.monotonic()
+            if left <= 0:
+                return len(pending)
+            await asyncio.wait(pending, timeout=left)
+        return 0
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -77,6 +79,16 @@ async def _within(unit: Coroutine[Any, Any, T], seconds: float | None) -> T:
     if seconds is not None:
         _deadline.set(time.monotonic() + seconds)
     return await unit
+
+
+async def forever(step: Callable[[], Awaitable[object]], *, pause: float) -> None:
+    """Repeat a step until cancelled; a failing step is logged and tried again."""
+    while True:
+        try:
+            await step()
+        except Exception as error:
+            log.failure("background step failed", error)
+        await asyncio.sleep(pause)
 
 
 class Overtaken(Exception):

@@ -93,8 +93,8 @@ def sweep(args: argparse.Namespace) -> int:
 
 
 async def _sweep(*, once: bool) -> int:
+    from checkout.work import forever
     from shop.app import build
-    from shop.work import forever
 
     shop = build(environment())
     await shop.start()

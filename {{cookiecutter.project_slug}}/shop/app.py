@@ -99,17 +99,17 @@ def build(env: Env) -> Shop:
     """Read the settings and build the shop. Raises ConfigError naming what is wrong."""
     read, clock = settings.load(env), Clock()
     http = _http(clock, in_sandbox=bool(read.sandbox_url))
-    built = channels.load(env, read.checkout, http, clock)
+    built, metrics = channels.load(env, read.checkout, http, clock), Metrics(clock)
     log.hide(env.secrets)
     env.check()
     return Shop(
         settings=read,
         clock=clock,
         http=http,
-        checkout=Checkout(read.checkout, built, _hooks(), clock),
+        checkout=Checkout(read.checkout, built, _hooks(metrics), clock),
         login=Login(read.login, http, clock.now),
         sessions=Sessions(read.secret_key, secure=read.secure),
-        metrics=Metrics(clock),
+        metrics=metrics,
     )
 
 
@@ -134,10 +134,11 @@ def _http(clock: Clock, *, in_sandbox: bool) -> httpx.AsyncClient:
     )
 
 
-def _hooks() -> Hooks:
+def _hooks(metrics: Metrics) -> Hooks:
     """Hand the owner's functions on; each is looked up when it is called."""
     return Hooks(
         on_paid=lambda order, event_id: on_paid.on_paid(order, event_id),
         on_closed=lambda order, event_id: on_paid.on_closed(order, event_id),
         on_refunded=lambda order, refund, event_id: on_paid.on_refunded(order, refund, event_id),
+        on_notification=metrics.notified,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from checkout.config import Config, Env, is_appid
+from checkout.config import Config, ConfigError, Env, is_appid
 from checkout.scenes import SCENES
 from wechat import keys
 from wechat.keys import Merchant
@@ -34,6 +34,18 @@ class WeChatConfig:
     sub_appid: str = ""
     sp_appid: str = ""
     others: tuple[Merchant, ...] = ()
+
+
+def check_world(config: WeChatConfig, own: Config) -> None:
+    """Raise ConfigError when sandbox keys would be used in production, or the reverse."""
+    sandbox = bool(own.sandbox_url)
+    try:
+        for merchant in (config.merchant, *config.others):
+            merchant_number(sandbox)(merchant.mchid)
+        for key_id in config.public_keys:
+            _key_id(sandbox)(key_id)
+    except ValueError as error:
+        raise ConfigError(f"a merchant number or key id {error}") from error
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import httpx
 
 from checkout import channels as ch
 from checkout import log
-from checkout.channels._wechat_config import Parties, WeChatConfig
+from checkout.channels._wechat_config import Parties, check_world
+from checkout.channels._wechat_config import WeChatConfig as WeChatConfig
 from checkout.channels._wechat_config import read as read
 from checkout.channels._wechat_words import (
     STATES,
@@ -431,7 +432,11 @@ def _open(apiv3_key: bytes, body: bytes) -> ch.Trade | ch.RefundTrade | None:
 
 
 def build(config: WeChatConfig, own: Config, http: httpx.AsyncClient, clock: Clock) -> ch.Channel:
-    """Build the channel with one client for each merchant."""
+    """Build the channel with one client for each merchant.
+
+    Raises ConfigError for sandbox keys in production, and for real ones in the sandbox.
+    """
+    check_world(config, own)
     merchants = (config.merchant, *config.others)
     clients = [_client(merchant, config, own, http) for merchant in merchants]
     return WeChat(config, own, clients)

@@ -12,9 +12,9 @@ def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
     """Add the notify path of every channel."""
 
     async def receive(request: Request) -> HTTPResponse:
-        received = await shop.checkout.receive(request.path, request.headers, request.body)
-        shop.metrics.notified(received.outcome, received.reason)
-        status, content_type, body = received.reply
+        status, content_type, body = await shop.checkout.receive(
+            request.path, request.headers, request.body
+        )
         return HTTPResponse(body, status, content_type=content_type)
 
     for channel in shop.checkout.channels.values():

@@ -8,11 +8,11 @@ from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
 
 from checkout.log import request_id
+from checkout.work import forever
 from shop import log, routes
 from shop.app import Shop
 from shop.web import admin, collect, health, login, notify, openapi, orders, pages
 from shop.web.api import answer_failure
-from shop.work import forever
 
 APIS = (orders.api, collect.api, login.api, admin.api)
 CONFIG = {
