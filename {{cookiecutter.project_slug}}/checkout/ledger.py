@@ -501,8 +501,10 @@ class Ledger:
             log.alarm("refunds exceed what was paid", number=refund.out_refund_no)
         refunded = fen if state == "SUCCESS" else 0
         change = reserved - refund.reserved_fen
-        if change or refunded:
-            await sql.ADD_TO_SHARE.run(id=share.id, reserved_fen=change, refunded_fen=refunded)
+        if (change or refunded) and not await sql.ADD_TO_SHARE.run(
+            id=share.id, reserved_fen=change, refunded_fen=refunded
+        ):
+            raise Overtaken(f"share {share.out_trade_no} moved on")
         under_way = ((state in UNDER_WAY) - (refund.state in UNDER_WAY)) * fen
         if not payment.surplus and (under_way or refunded):
             await sql.ADD_TO_ORDER.run(

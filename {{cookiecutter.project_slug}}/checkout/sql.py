@@ -357,7 +357,8 @@ TAKE_TURN = Statement(
 )
 ADD_TO_SHARE = Statement(
     """UPDATE checkout_share SET reserved_fen = reserved_fen + :reserved_fen,
-    refunded_fen = refunded_fen + :refunded_fen WHERE id = :id""",
+    refunded_fen = refunded_fen + :refunded_fen WHERE id = :id
+    AND reserved_fen + :reserved_fen BETWEEN 0 AND total_fen""",
     Share,
 )
 ADD_TO_ORDER = Statement(
