@@ -2,205 +2,447 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shop.refund_ledger import RefundLedger, new_refund
-from shop.source import Source
 from tortoise.exceptions import IntegrityError, OperationalError
 
-from accounts.models import Buyer
-from checkout.channels import RefundTrade
+from checkout import channels as ch
+from checkout import errors
+from checkout.channels import Channels, RefundTrade
 from checkout.clock import Clock
-from checkout.models import Event, Order, Payment, Refund, Transition
+from checkout.events import Events, Hooks
+from checkout.ledger import Ledger, Outcome, Query
+from checkout.models import Event, Order, Payment, Refund, Share, Transition
+from checkout.notifications import Arrival
+from checkout.refunds import Refunds
+from checkout.work import AfterCommit, Overtaken, Work, again, transaction
 from shop import database
+from tests.shop.conftest import Diary
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.test_states import new_order, new_payment
+from tests.shop.kit import moves, new_order, new_payment
 
 MOVES = {
     ("PENDING", "PROCESSING"), ("PENDING", "REJECTED"), ("PROCESSING", "SUCCESS"),
     ("PROCESSING", "CLOSED"), ("PROCESSING", "ABNORMAL"), ("ABNORMAL", "SUCCESS"),
-    ("ABNORMAL", "CLOSED"),
+    ("ABNORMAL", "CLOSED"), ("REJECTED", "PROCESSING"), ("REJECTED", "SUCCESS"),
 }  # fmt: skip
 STATES = ("PENDING", "PROCESSING", "SUCCESS", "CLOSED", "ABNORMAL", "REJECTED")
+WORDS = ("PROCESSING", "SUCCESS", "CLOSED", "ABNORMAL")
 keys = count(1)
 
 
 @pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[RefundLedger]:
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
     await database.connect(database_url)
-    await Buyer.create(id="buyer", created_at=Clock().now())
-    yield RefundLedger(Clock())
+    clock, work = Clock(), Work()
+    yield Ledger(clock, Events(Hooks(), clock, work), work)
+    assert await work.drain(seconds=5) == 0
     await database.close()
 
 
-async def paid(total_fen: int = 100) -> Payment:
-    order = await new_order("PAID")
+class Silent:
+    """A channel that never answers."""
+
+    name = books = "wechat"
+    rank = 0
+
+    def prepare_refund(self, refund: Refund, share: Share, payment: Payment) -> str:
+        return f"{refund.out_refund_no} {refund.refund_fen}"
+
+    async def refund(self, refund: Refund, share: Share) -> RefundTrade:
+        raise ch.Unknown("no answer")
+
+    async def query_refund(self, *_: object) -> RefundTrade:
+        raise ch.Unknown("no answer")
+
+
+@pytest.fixture
+def refunds(ledger: Ledger) -> Refunds:
+    channels: Any = [Silent()]
+    nobody: Any = None
+    return Refunds(Channels(channels), ledger, nobody, Clock())
+
+
+async def paid(total_fen: int = 100, *, surplus: bool = False) -> Share:
+    """Write a paid payment; return its share."""
+    order = await new_order("PAID", total_fen=total_fen)
     payment = await new_payment(order, "PAID")
-    await Order.filter(id=order.id).update(total_fen=total_fen)
-    transaction_id = f"4200{payment.id}"
-    await Payment.filter(id=payment.id).update(transaction_id=transaction_id, total_fen=total_fen)
-    return await Payment.get(id=payment.id)
+    await Payment.filter(id=payment.id).update(surplus=surplus)
+    share = await Share.get(payment_id=payment.id).select_related("payment")
+    await Share.filter(id=share.id).update(transaction_id=f"4200{share.id}")
+    return await Share.get(id=share.id).select_related("payment")
 
 
-def wanted(payment: Payment, fen: int, **more: Any) -> Refund:
-    now = Clock().now()
-    once = {"reason": "r", "origin": "admin", "idempotency_key": str(next(keys))}
-    return new_refund(payment, fen, created_at=now, due_at=now, **(once | more))
+async def begin(ledger: Ledger, share: Share, fen: int) -> Refund | None:
+    """Reserve a refund of ours; None when the share has no room for it."""
+
+    async def once() -> Refund | None:
+        now, fresh = Clock().now(), await Share.get(id=share.id)
+        if fresh.reserved_fen + fen > fresh.total_fen:
+            return None
+        refund = Refund(
+            order_id=share.payment.order_id, share_id=share.id, channel="wechat",
+            out_refund_no=f"{share.out_trade_no}R{fresh.refunds_made + 1:02}", refund_fen=fen,
+            reserved_fen=fen, reason="r", origin="admin", state="PENDING", request="",
+            idempotency_key=str(next(keys)), created_at=now, due_at=now,
+        )  # fmt: skip
+        async with transaction():
+            surplus = share.payment.surplus
+            await ledger.reserve(refund, fresh, surplus=surplus, takes_turn=False)
+        return refund
+
+    return await again(once)
 
 
-def said(refund: Refund, payment: Payment, state: Any, **changes: Any) -> RefundTrade:
+async def begun(ledger: Ledger, share: Share, fen: int) -> Refund:
+    """Reserve a refund for which there is room."""
+    refund = await begin(ledger, share, fen)
+    assert refund is not None
+    return refund
+
+
+async def hear(
+    ledger: Ledger,
+    refund: Refund,
+    share: Share,
+    word: Any,
+    *,
+    by: str = "query",
+    adopts: bool = False,
+    **changes: Any,
+) -> Outcome:
+    """Let the ledger hear of a refund, by a query or by a notification."""
     fitting = {
-        "out_refund_no": refund.out_refund_no, "refund_id": f"503{refund.id}", "state": state,
-        "out_trade_no": payment.out_trade_no, "transaction_id": payment.transaction_id,
-        "said": state, "refund_fen": refund.refund_fen, "total_fen": payment.total_fen,
-        "parties": {},
+        "out_refund_no": refund.out_refund_no, "refund_id": f"503{refund.out_refund_no}",
+        "out_trade_no": share.out_trade_no, "transaction_id": share.transaction_id,
+        "state": word, "word": word, "refund_fen": refund.refund_fen,
+        "total_fen": share.total_fen, "parties": {},
     }  # fmt: skip
-    return RefundTrade(**(fitting | changes))
+    trade: Any = fitting | changes
+    query, now = Query("query, test"), Clock().now()
+    arrival = Arrival("wechat", "refund", f"key{next(keys)}", {}, b"", now)
+    source = query if by == "query" else arrival
+    return await ledger.record_refund("wechat", RefundTrade(**trade), source, adopts=adopts)
 
 
-async def check_sums(payment: Payment) -> None:
-    """Compare the sums in payment and order with their refunds."""
-    await payment.refresh_from_db()
-    order, rows = await Order.get(id=payment.order_id), await Refund.filter(payment_id=payment.id)
-    holding = sum(r.refund_fen for r in rows if r.state not in ("CLOSED", "REJECTED"))
+async def bring(ledger: Ledger, refund: Refund, share: Share, state: str) -> None:
+    """Bring a refund that was just begun to a state."""
+    if state == "REJECTED":
+        await ledger.reject("wechat", refund.out_refund_no, "test")
+    elif state != "PENDING":
+        await hear(ledger, refund, share, state)
+    assert (await Refund.get(id=refund.id)).state == state
+
+
+async def check_sums(share: Share) -> None:
+    """Compare the sums of share and order with their refunds."""
+    share = await Share.get(id=share.id).select_related("payment")
+    order = await Order.get(id=share.payment.order_id)
+    rows = await Refund.filter(share_id=share.id)
     back = sum(r.refund_fen for r in rows if r.state == "SUCCESS")
-    assert (payment.reserved_fen, payment.refunded_fen) == (holding, back)
-    assert (order.refunded_fen, order.refunding_fen) == (back, holding - back)
-    assert holding <= payment.total_fen
-    assert (order.state == "REFUNDED") is (back == order.total_fen)
-    assert await Event.filter(order_id=order.id, kind="on_refunded").count() == sum(
-        row.state == "SUCCESS" for row in rows
-    )
+    under_way = sum(r.refund_fen for r in rows if r.state in ("PENDING", "PROCESSING", "ABNORMAL"))
+    assert share.reserved_fen == sum(r.reserved_fen for r in rows) <= share.total_fen
+    assert share.refunded_fen == back
+    rejected = await Transition.filter(subject="refund", to_state="REJECTED")
+    turned_up = {line.number for line in rejected}
+    for refund in rows:
+        holds = 0 if refund.state in ("CLOSED", "REJECTED") else refund.refund_fen
+        assert refund.reserved_fen == holds or (
+            refund.out_refund_no in turned_up and refund.reserved_fen < holds
+        )
+    events = await Event.filter(order_id=order.id, kind="on_refunded").count()
+    if share.payment.surplus:
+        assert (order.refunded_fen, order.refunding_fen, events) == (0, 0, 0)
+        return
+    assert (order.refunded_fen, order.refunding_fen) == (back, under_way)
+    assert back > order.total_fen or (order.state == "REFUNDED") is (back == order.total_fen)
+    assert events == sum(row.state == "SUCCESS" for row in rows)
 
 
 @pytest.mark.parametrize("before", STATES)
 @pytest.mark.parametrize("after", STATES)
 async def test_a_refund_moves_as_the_table_says_and_not_otherwise(
-    ledger: RefundLedger, before: str, after: str
+    ledger: Ledger, before: str, after: str
 ) -> None:
-    refund = wanted(payment := await paid(), 1, out_refund_no=f"R{next(keys)}", state=before)
-    await refund.save()
-    moved = await ledger._moves.move(refund, after, "test")
+    refund = await begun(ledger, await paid(), 1)
+    await Refund.filter(id=refund.id).update(state=before)
+    await refund.refresh_from_db()
+    try:
+        async with transaction() as commit:
+            await ledger._move(refund, after, "test", commit)
+        moved = True
+    except AssertionError:
+        moved = False
     await refund.refresh_from_db()
     assert moved is ((before, after) in MOVES)
     assert refund.state == (after if moved else before)
-    assert await Transition.filter(subject="refund").count() == moved
-    assert payment.state == "PAID"
+    assert await Transition.filter(number=refund.out_refund_no).count() == moved
+
+
+@EVERY_DATABASE
+async def test_a_move_from_a_state_that_is_gone_changes_nothing(ledger: Ledger) -> None:
+    share = await paid()
+    stale = await begun(ledger, share, 30)
+    await bring(ledger, stale, share, "SUCCESS")
+    with pytest.raises(Overtaken):
+        async with transaction() as commit:
+            await ledger._move(stale, "REJECTED", "test", commit)
+    await check_sums(share)
+
+
+#: what a proof does, by the state it meets; everything else is applied
+OLD_NEWS = {
+    ("PROCESSING", "PROCESSING"), ("ABNORMAL", "PROCESSING"), ("ABNORMAL", "ABNORMAL"),
+    ("SUCCESS", "PROCESSING"), ("SUCCESS", "SUCCESS"), ("CLOSED", "PROCESSING"),
+    ("CLOSED", "CLOSED"), ("REJECTED", "CLOSED"),
+}  # fmt: skip
+CONTRADICTIONS = {
+    ("SUCCESS", "CLOSED"), ("SUCCESS", "ABNORMAL"), ("CLOSED", "SUCCESS"), ("CLOSED", "ABNORMAL"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["query", "notification"])
+@pytest.mark.parametrize("before", STATES)
+@pytest.mark.parametrize("word", WORDS)
+async def test_a_proof_moves_a_refund_is_old_news_or_is_refused(
+    ledger: Ledger, diary: Diary, before: str, word: str, by: str
+) -> None:
+    share = await paid()
+    refund = await begun(ledger, share, 30)
+    await bring(ledger, refund, share, before)
+    outcome = await hear(ledger, refund, share, word, by=by)
+    pair = (before, word)
+    after = before if pair in OLD_NEWS | CONTRADICTIONS else word
+    assert (await Refund.get(id=refund.id)).state == after
+    names = {True: "DUPLICATE", False: "REFUSED"}
+    expected = names[pair in OLD_NEWS] if pair in OLD_NEWS | CONTRADICTIONS else "APPLIED"
+    assert outcome.name == expected
+    assert ("refund's truth refused" in diary.alarms) is (pair in CONTRADICTIONS)
+    await check_sums(share)
 
 
 @EVERY_DATABASE
 async def test_two_hundred_refunds_at_once_take_no_more_than_was_paid_and_no_more_than_fifty(
-    ledger: RefundLedger,
+    refunds: Refunds,
 ) -> None:
     small, large = await paid(1_000), await paid(90)
-    tries = [ledger.reserve(await Payment.get(id=small.id), wanted(small, 1)) for _ in range(200)]
-    tries += [ledger.reserve(await Payment.get(id=large.id), wanted(large, 7)) for _ in range(40)]
+
+    async def wanted(share: Share, fen: int) -> bool:
+        """Call again with the same key while the books are too busy."""
+        order, key = await Order.get(id=share.payment.order_id), str(next(keys))
+        while True:
+            try:
+                return (await refunds.start(order.order_no, fen, "r", key)).is_new
+            except errors.OutcomeUnknown:
+                continue
+            except (errors.RefundLimit, errors.RefundExceeds):
+                return False
+
+    tries = [wanted(small, 1) for _ in range(200)] + [wanted(large, 7) for _ in range(40)]
     won = await asyncio.gather(*tries)
     assert (sum(won[:200]), sum(won[200:])) == (50, 12)
     await check_sums(small)
     await check_sums(large)
-    numbers = await Refund.filter(payment_id=small.id).order_by("id")
-    expected = {f"{small.out_trade_no}R{n:02}" for n in range(1, 51)}
-    assert {refund.out_refund_no for refund in numbers} == expected
+    rows = await Refund.filter(share_id=small.id)
+    numbers = {f"{small.out_trade_no}R{n:02}" for n in range(1, 51)}
+    assert {refund.out_refund_no for refund in rows} == numbers
+    assert {refund.request for refund in rows} == {f"{number} 1" for number in numbers}
+    assert [refund.sent_at is not None for refund in rows].count(True) == 1
 
 
 @EVERY_DATABASE
-async def test_the_database_itself_refuses_to_reserve_more_than_was_paid(
-    ledger: RefundLedger,
-) -> None:
-    payment = await paid(100)
+async def test_the_database_itself_refuses_to_reserve_more_than_was_paid(ledger: Ledger) -> None:
+    share = await paid(100)
     for fen in (101, -1):
         with pytest.raises((IntegrityError, OperationalError)):
-            await Payment.filter(id=payment.id).update(reserved_fen=fen)
+            await Share.filter(id=share.id).update(reserved_fen=fen)
 
 
-async def test_only_a_paid_payment_is_refunded(ledger: RefundLedger) -> None:
+async def test_only_a_paid_payment_is_refunded(refunds: Refunds) -> None:
     for state in ("NEW", "OPEN", "CLOSED", "HELD"):
-        payment = await new_payment(await new_order(), state)
-        assert not await ledger.reserve(payment, wanted(payment, 1))
+        order = await new_order()
+        payment = await new_payment(order, state)
+        with pytest.raises(errors.RefundExceeds):
+            await refunds.start(order.order_no, 1, "r", str(next(keys)))
+        with pytest.raises(errors.BadRequest):
+            await refunds.start(order.order_no, 1, "r", str(next(keys)), payment.number)
     assert not await Refund.exists()
 
 
+@pytest.mark.parametrize("by", ["query", "notification"])
 @pytest.mark.parametrize(
-    "wrong",
+    ("reason", "wrong"),
     [
-        {"refund_fen": 29}, {"total_fen": 101}, {"transaction_id": "4200other"},
-        {"out_trade_no": "Sother"}, {"parties": {"mchid": "1900000002"}}, {"refund_id": "504"},
+        ("amount", {"refund_fen": 29}), ("amount", {"total_fen": 101}),
+        ("transaction_id", {"transaction_id": "4200other"}),
+        ("out_trade_no", {"out_trade_no": "Sother"}),
+        ("mchid", {"parties": {"mchid": "1900000002"}}), ("refund_id", {"refund_id": "504"}),
     ],
 )  # fmt: skip
-async def test_a_truth_that_does_not_fit_moves_no_refund(
-    ledger: RefundLedger, wrong: dict[str, Any]
+async def test_a_proof_that_does_not_fit_moves_no_refund(
+    ledger: Ledger, diary: Diary, reason: str, wrong: dict[str, Any], by: str
 ) -> None:
-    payment = await paid()
-    refund = wanted(payment, 30)
-    assert await ledger.reserve(payment, refund)
-    await ledger.record(refund, said(refund, payment, "PROCESSING"), Source("test"))
-    verdict = await ledger.record(refund, said(refund, payment, "SUCCESS", **wrong), Source("test"))
-    assert (verdict.outcome, refund.state) == ("REFUSED", "PROCESSING")
-    await check_sums(payment)
+    share = await paid()
+    refund = await begun(ledger, share, 30)
+    await hear(ledger, refund, share, "PROCESSING")
+    outcome = await hear(ledger, refund, share, "SUCCESS", by=by, **wrong)
+    assert (outcome.name, outcome.reason) == ("REFUSED", reason)
+    assert (await Refund.get(id=refund.id)).state == "PROCESSING"
+    assert "refund's truth refused" in diary.alarms
+    await check_sums(share)
 
 
-STEPS = ["reserve", "PROCESSING", "SUCCESS", "CLOSED", "ABNORMAL", "reject"]
+@EVERY_DATABASE
+async def test_a_rejected_refund_that_turns_up_is_booked_again(
+    ledger: Ledger, diary: Diary
+) -> None:
+    share = await paid()
+    refund = await begun(ledger, share, 30)
+    await bring(ledger, refund, share, "REJECTED")
+    assert (await Share.get(id=share.id)).reserved_fen == 0
+    assert (await hear(ledger, refund, share, "SUCCESS", by="notification")).name == "APPLIED"
+    assert await moves(refund.out_refund_no) == [
+        ("PENDING", "REJECTED"),
+        ("REJECTED", "PROCESSING"),
+        ("PROCESSING", "SUCCESS"),
+    ]
+    stored = await Share.get(id=share.id)
+    assert (stored.reserved_fen, stored.refunded_fen) == (30, 30)
+    assert "refunds exceed what was paid" not in diary.alarms
+    assert await begin(ledger, share, 71) is None
+    await check_sums(share)
 
 
+@EVERY_DATABASE
+async def test_a_rejected_refund_that_turns_up_and_no_longer_fits_is_booked_with_an_alarm(
+    ledger: Ledger, diary: Diary
+) -> None:
+    share = await paid()
+    first = await begun(ledger, share, 60)
+    await bring(ledger, first, share, "REJECTED")
+    await bring(ledger, await begun(ledger, share, 70), share, "SUCCESS")
+    assert (await hear(ledger, first, share, "SUCCESS")).name == "APPLIED"
+    stored = await Share.get(id=share.id)
+    assert (stored.reserved_fen, stored.refunded_fen) == (100, 130)
+    assert "refunds exceed what was paid" in diary.alarms
+    await check_sums(share)
+
+
+def overtaking(patch: pytest.MonkeyPatch, meanwhile: list[Any]) -> None:
+    """Let others be faster: their steps come between what the ledger reads and what it writes."""
+
+    @asynccontextmanager
+    async def late() -> AsyncIterator[AfterCommit]:
+        if meanwhile:
+            await meanwhile.pop()()
+        async with transaction() as after:
+            yield after
+
+    patch.setattr("checkout.ledger.transaction", late)
+
+
+async def step(ledger: Ledger, share: Share, verb: str, fen: int, which: int) -> None:
+    """Take one step with one of the refunds there are."""
+    if verb == "reserve":
+        await begin(ledger, share, fen)
+        return
+    if verb == "platform":
+        made = Refund(out_refund_no=f"P{next(keys)}", refund_fen=fen)
+        word, by = WORDS[which % 4], ("query", "notification")[fen % 2]
+        await hear(ledger, made, share, word, by=by, adopts=True)
+        return
+    rows = await Refund.filter(share_id=share.id).order_by("id")
+    if not rows:
+        return
+    refund = rows[which % len(rows)]
+    if verb == "reject":
+        await ledger.reject("wechat", refund.out_refund_no, "test")
+    else:
+        await hear(ledger, refund, share, verb, by=("query", "notification")[fen % 2])
+
+
+@EVERY_DATABASE
+@pytest.mark.parametrize("by", ["query", "notification"])
+async def test_room_that_is_taken_while_a_rejected_refund_turns_up_is_counted_anew(
+    ledger: Ledger, diary: Diary, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    share = await paid()
+    first = await begun(ledger, share, 60)
+    await bring(ledger, first, share, "REJECTED")
+    overtaking(monkeypatch, [lambda: begun(ledger, share, 70)])
+    assert (await hear(ledger, first, share, "SUCCESS", by=by)).name == "APPLIED"
+    stored = await Share.get(id=share.id)
+    assert (stored.reserved_fen, stored.refunded_fen) == (100, 60)
+    assert "refunds exceed what was paid" in diary.alarms
+    await check_sums(share)
+
+
+@EVERY_DATABASE
+@pytest.mark.parametrize("word", WORDS)
+async def test_a_refund_that_two_hear_of_at_once_moves_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    share = await paid()
+    refund = await begun(ledger, share, 30)
+    overtaking(monkeypatch, [lambda: hear(ledger, refund, share, word)])
+    assert (await hear(ledger, refund, share, word, by="notification")).name == "DUPLICATE"
+    assert len(await moves(refund.out_refund_no)) == (1 if word == "PROCESSING" else 2)
+    await check_sums(share)
+
+
+@EVERY_DATABASE
+async def test_a_refund_of_the_platform_that_two_tell_at_once_is_written_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share, made = await paid(), Refund(out_refund_no="P", refund_fen=40)
+
+    async def told() -> Outcome:
+        return await hear(ledger, made, share, "SUCCESS", by="notification", adopts=True)
+
+    overtaking(monkeypatch, [told])
+    assert (await told()).name == "DUPLICATE"
+    assert (await Refund.get()).origin == "merchant_platform"
+    await check_sums(share)
+
+
+VERBS = ["reserve", "platform", "reject", *WORDS]
+steps = st.tuples(st.sampled_from(VERBS), st.integers(1, 60), st.integers(0, 5))
+
+
+@EVERY_DATABASE
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(
-    walk=st.lists(
-        st.tuples(st.sampled_from(STEPS), st.integers(1, 60), st.integers(0, 5)), max_size=25
-    )
-)
+@given(walk=st.lists(st.tuples(steps, st.none() | steps), max_size=20), surplus=st.booleans())
 async def test_no_walk_of_refunds_breaks_the_sums(
-    ledger: RefundLedger, walk: list[tuple[str, int, int]]
+    ledger: Ledger,
+    walk: list[tuple[tuple[str, int, int], tuple[str, int, int] | None]],
+    surplus: bool,
 ) -> None:
-    payment, stale = await paid(100), {}
-    for verb, fen, which in walk:
-        if verb == "reserve":
-            await ledger.reserve(payment, wanted(payment, fen))
-            continue
-        rows = await Refund.filter(payment_id=payment.id).order_by("id")
-        if not rows:
-            continue
-        refund = rows[which % len(rows)]
-        old = stale.setdefault(refund.id, refund)  # as another process read it some time ago
-        row = old if fen % 3 == 0 else refund
-        if verb == "reject":
-            await ledger.reject(row, "test")
-        else:
-            await ledger.record(row, said(row, payment, verb), Source("test"))
-        await check_sums(payment)
-    for line in await Transition.filter(subject="refund"):
-        assert (line.before, line.after) in MOVES
+    share = await paid(100, surplus=surplus)
+    meanwhile: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        overtaking(patch, meanwhile)
+        for own, faster in walk:
+            if faster is not None:
+                meanwhile.append(lambda others=faster: step(ledger, share, *others))
+            await step(ledger, share, *own)
+            meanwhile.clear()
+            await check_sums(share)
+    await check_history(share)
 
 
-@pytest.mark.parametrize("state", ["SUCCESS", "CLOSED", "ABNORMAL"])
-async def test_an_answer_that_was_overtaken_is_old_news_and_another_end_is_refused(
-    ledger: RefundLedger, state: str
-) -> None:
-    payment = await paid()
-    refund = wanted(payment, 30)
-    assert await ledger.reserve(payment, refund)
-    await ledger.record(refund, said(refund, payment, state), Source("test"))
-    for late in ("PROCESSING", state):
-        verdict = await ledger.record(refund, said(refund, payment, late), Source("test"))
-        assert (verdict.outcome, refund.state) == ("DUPLICATE", state)
-    if state != "ABNORMAL":
-        other = "CLOSED" if state == "SUCCESS" else "SUCCESS"
-        verdict = await ledger.record(refund, said(refund, payment, other), Source("test"))
-        assert (verdict.outcome, refund.state) == ("REFUSED", state)
-    await check_sums(payment)
-
-
-async def test_a_rejected_refund_that_turns_up_after_all_is_an_alarm(ledger: RefundLedger) -> None:
-    payment = await paid()
-    refund = wanted(payment, 30)
-    assert await ledger.reserve(payment, refund)
-    await ledger.reject(refund, "test")
-    for state in ("PROCESSING", "SUCCESS"):
-        verdict = await ledger.record(refund, said(refund, payment, state), Source("test"))
-        assert (verdict.outcome, refund.state) == ("REFUSED", "REJECTED")
+async def check_history(share: Share) -> None:
+    """Follow the history of each refund; nothing changed without a line."""
+    for refund in await Refund.filter(share_id=share.id):
+        state = "PENDING"
+        for before, after in await moves(refund.out_refund_no):
+            assert state == before, "each line goes on where the one before ended"
+            assert (before, after) in MOVES
+            state = after
+        assert refund.state == state
