@@ -121,7 +121,7 @@ class Notifications:
             log.warning("notification not proved", reason=error.code, why=str(error))
             return Received(channel.failed(401, error.code), "NOT_PROVED", error.code)
         log.info("notification", kind=kind, outcome=outcome.name, reason=outcome.reason)
-        if outcome.name == "UNDECRYPTABLE":
+        if outcome.name in ("UNDECRYPTABLE", "NOT_CONFIRMED"):
             return Received(channel.failed(500, outcome.name), *outcome)
         return Received(channel.received(body), *outcome)
 

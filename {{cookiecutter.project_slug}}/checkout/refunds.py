@@ -242,7 +242,10 @@ class Refunds:
         return await self._ledger.record_refund(share.channel, confirmed, source, adopts=True)
 
     async def ask_about(self, channel: str, reason: ReasonToAsk) -> Outcome:
-        """Follow an unsigned message: it proves nothing, what it names is queried."""
+        """Follow an unsigned message: it proves nothing, what it names is queried.
+
+        NOT_CONFIRMED when that fails: it is not stored, so it must come again.
+        """
         books = self._channels.of_same_books(channel)
         share = await Share.get_or_none(out_trade_no=reason.out_trade_no)
         if share is None or share.channel not in books:
@@ -255,10 +258,11 @@ class Refunds:
             return Outcome("ASKED", "unsigned")
         await self._know_payment(share)
         confirmed = await self._confirm(share, reason.out_refund_no, None)
-        if confirmed is not None:
-            source = Query("query, an unsigned notification")
-            await self._ledger.record_refund(share.channel, confirmed, source, adopts=True)
-        return Outcome("ASKED", "unsigned")
+        if confirmed is None:
+            return Outcome("NOT_CONFIRMED", "unsigned")
+        source = Query("query, an unsigned notification")
+        recorded = await self._ledger.record_refund(share.channel, confirmed, source, adopts=True)
+        return Outcome("NOT_CONFIRMED" if recorded.name == "UNMATCHED" else "ASKED", "unsigned")
 
     async def _know_payment(self, share: Share) -> None:
         """Query a payment whose refund came first."""
