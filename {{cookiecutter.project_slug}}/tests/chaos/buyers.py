@@ -31,7 +31,9 @@ WISHES = {
     "cancel": 4,
     "leave": 4,
 }
+ANSWERS = ("500", "429", "202", "reset_before", "reset_after", "signtest", "wrong_key")
 ENDED = ("ORDER_PAID", "ORDER_CLOSED", "ORDER_EXPIRED")
+LEAST = 2  # fen: a notification that lies by one still names an amount, as WeChat's always do
 OPERATED = 0.35  # of those who have paid get something back
 
 
@@ -137,7 +139,7 @@ class Buyer:
     async def _order(self) -> dict[str, Any]:
         many = self.luck.choice(self.carts) if self.carts else None
         skus = many or self.luck.sample(SKUS, self.luck.choice([1, 1, 2]))
-        items = [{"sku": sku, "quantity": self.luck.randint(1, 3)} for sku in skus]
+        items = [{"sku": sku, "quantity": self.luck.randint(2, 4)} for sku in skus]
         key = {"Idempotency-Key": f"storm-{self.n}", **self.headers}
         while True:
             answer = await self._call("POST", "/api/orders", {"items": items}, key)
@@ -181,18 +183,23 @@ class Buyer:
             return
         path = f"/api/admin/orders/{order_no}/refunds"
         for n in range(self.luck.randint(1, 3)):
-            body = {"refund_fen": self.luck.choice([1, 100, 2_000]), "reason": "storm"}
+            body = {"refund_fen": self.luck.choice([LEAST, 100, 2_000]), "reason": "storm"}
             body["out_trade_no"] = number
             key = {"Idempotency-Key": f"r{n}", **ADMIN}
             await self._call("POST", path, body, key)
 
     async def _refund_in_platform(self, number: str) -> None:
         """Let WeChat tell of it, sooner or later: nothing but its notification does."""
-        menu = {"notifications": self.luck.choice(["send", "duplicate", "reverse", 20])}
-        async with self.town.weather(**menu, times=1):
-            body = {"out_trade_no": number, "refund": 2}
+        menu: dict[str, Any] = {
+            "notifications": self.luck.choice(["send", "duplicate", "reverse", 20])
+        }
+        if self.luck.random() < 0.5:  # and then does not answer the query that must confirm it
+            menu["answers"] = {"refund_query": self.luck.choice(ANSWERS)}
+        async with self.town.weather(**menu):
+            body = {"out_trade_no": number, "refund": LEAST}
             await self.town.sandbox.post("/_sandbox/refund", json=body)
             await self.town.control("clock", advance_seconds=4)
+            await asyncio.sleep(0.2)
 
     async def _call(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None

@@ -17,7 +17,7 @@ from typing import Any
 
 import shop.__main__ as command
 from checkout.models import Event
-from shop import catalogue, on_paid, work
+from shop import catalogue, on_paid
 from shop.web import orders, server
 from tests.chaos.points import arm
 
@@ -99,7 +99,7 @@ def rename_products(generation: int) -> None:
 
 def sweep_often() -> None:
     """Sweep every tenth of a second: virtual time runs fast here."""
-    inside = work.forever
+    inside = server.forever
 
     async def forever(step: Any, *, pause: float) -> None:
         await asyncio.sleep(0)
