@@ -8,6 +8,7 @@ import pytest
 from tortoise.connection import get_connection
 
 from checkout.models import Payment
+from shop import routes
 from shop.web import pages
 from shop.web.server import create_app
 from tests.shop.conftest import Stage
@@ -71,7 +72,9 @@ async def test_no_route_is_missing_in_the_document(stage: Stage) -> None:
     }
     paths |= {"/{name}"}  # as Sanic writes the MP_verify file
     app = create_app(stage.shop, name="routes-of-the-shop")
-    served = {re.sub(r"<(\w+):[^>]*>", r"{\1}", route.path) for route in app.router.routes}
+    owners = f"{app.name}.{routes.blueprint.name}."  # shop/routes.py is documented by its owner
+    ours = [route.path for route in app.router.routes if not route.name.startswith(owners)]
+    served = {re.sub(r"<(\w+):[^>]*>", r"{\1}", path) for path in ours}
     assert {f"/{path}" for path in served} <= paths
 
 
