@@ -1,37 +1,57 @@
-"""Money rules 6, 7 and 9: killed between any two steps, the shop repairs itself."""
+"""Money rules 4, 6, 7 and 9: killed between any two steps, the shop repairs itself."""
 
+import inspect
 from typing import Any
 
 import pytest
-from shop.checkout import Buyer
-from shop.source import Source
 
-from checkout.models import Event, Notification, Order, Payment
+from checkout import sql
+from checkout.models import Event, Notification, Order, Payment, Refund, Share
+from checkout.notifications import Arrival
+from checkout.payments import Payer
 from tests.shop.conftest import BuyerClient, Stage
-from tests.shop.kit import WeChat, calls, moves, paying
+from tests.shop.databases import SERVERS
+from tests.shop.kit import PATH, WeChat, bought, calls, moves, outcomes, paying
 
 
 class Killed(BaseException):
     """The process is gone: nothing after this line runs."""
 
 
-def kill(patch: pytest.MonkeyPatch, owner: object, name: str, *, after: bool = False) -> None:
-    """Die when `name` is called, or when it has done its work."""
-    inside = getattr(owner, name)
+def kill(
+    patch: pytest.MonkeyPatch, owner: object, name: str, *, after: bool = False, at: int = 1
+) -> None:
+    """Die when `name` is called for the `at`th time, or when it has done its work."""
+    inside, made = getattr(owner, name), list[None]()
 
-    async def killed(*args: Any, **more: Any) -> None:
+    async def killed(*args: Any, **more: Any) -> Any:
+        made.append(None)
+        if len(made) < at:
+            return await inside(*args, **more)
         if after:
             await inside(*args, **more)
         raise Killed
 
-    patch.setattr(owner, name, killed)
+    def killed_at_once(*args: Any, **more: Any) -> None:
+        if after:
+            inside(*args, **more)
+        raise Killed
+
+    patch.setattr(owner, name, killed if inspect.iscoroutinefunction(inside) else killed_at_once)
 
 
-def part(stage: Stage, name: str) -> object:
-    """Find ledger, its moves, truth or channel of the shop."""
-    if name == "moves":
-        return stage.shop.checkout.ledger._moves
-    return stage.shop.checkout.channels["wechat"] if name == "channel" else getattr(stage.shop, name)
+def owner_of(stage: Stage, name: str) -> object:
+    """Find the object in which somebody dies."""
+    checkout = stage.shop.checkout
+    return {
+        "channel": checkout.channels["wechat"],
+        "ledger": checkout.ledger,
+        "payments": checkout.payments,
+        "events": checkout.ledger._events,
+        "arrival": Arrival,
+        "sql": sql,
+        "share": sql.PAID_SHARE,
+    }[name]
 
 
 async def sweep_for(stage: Stage, seconds: int) -> None:
@@ -46,16 +66,18 @@ async def killed_at_prepay(
 ) -> tuple[BuyerClient, Order]:
     buyer = await stage.buyer()
     order = await Order.get(order_no=(await buyer.order())["order_no"])
+    payer = Payer({stage.app("miniprogram")["appid"]: buyer.openid}, "203.0.113.10")
     with patch.context() as patched:
-        kill(patched, part(stage, owner), name, after=after)
+        kill(patched, owner_of(stage, owner), name, after=after)
         with pytest.raises(Killed):
             await stage.shop.checkout.start_payment(
-                order, Buyer(order.buyer_id, "203.0.113.10"), "miniprogram"
+                order.order_no, order.buyer, payer, "miniprogram"
             )
     return buyer, order
 
 
 PREPAY = [
+    ("payments", "_go_on", False),
     ("channel", "prepay", False),
     ("channel", "prepay", True),
     ("ledger", "open_payment", False),
@@ -70,7 +92,7 @@ async def test_killed_while_a_payment_starts_the_same_number_and_body_go_on(
     buyer, order = await killed_at_prepay(stage, monkeypatch, owner, name, after=after)
     written = await Payment.get()
     started = (await buyer.start(order.order_no)).json()
-    assert started["out_trade_no"] == written.out_trade_no
+    assert started["out_trade_no"] == written.number
     assert {e["request_body"] for e in await calls(stage, "/jsapi")} == {written.request}
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
 
@@ -86,64 +108,143 @@ async def test_killed_while_a_payment_starts_and_never_seen_again_it_is_closed(
     assert (await Payment.get()).state == "CLOSED"
 
 
-RECORD = ["record", "_pay_once", "move", "_pay_order", "event", "conclude"]
+async def test_killed_while_a_payment_is_written_down_nothing_is_left_of_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buyer, order = await killed_at_prepay(stage, monkeypatch, "sql", "insert", after=True)
+    assert not await Payment.exists()
+    assert not await Share.exists()
+    assert await calls(stage, "/jsapi") == []
+    assert (await buyer.start(order.order_no)).status_code == 201
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("name", RECORD)
-async def test_killed_while_a_notification_is_recorded_all_or_nothing_moved_and_the_sweep_ends_it(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
+RECORD = [
+    ("ledger", "record"),
+    ("ledger", "_carry_out"),
+    ("arrival", "store"),
+    ("ledger", "_pay"),
+    ("share", "run"),
+    ("sql", "insert"),
+    ("events", "write"),
+    ("events", "_start"),
+    ("events", "_call"),
+]
+RECORD_CASES = [("sqlite", *point, after) for point in RECORD for after in (False, True)]
+RECORD_CASES += [(kind, "events", "write", True) for kind in SERVERS]  # all but the commit is done
+
+
+@pytest.mark.parametrize(
+    ("database_kind", "owner", "name", "after"), RECORD_CASES, indirect=["database_kind"]
+)
+async def test_killed_while_a_notification_is_recorded_all_or_nothing_is_left_and_the_next_ends_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: str, name: str, after: bool
 ) -> None:
     _, order, started = await paying(stage)
     wechat = WeChat(stage)
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
     with monkeypatch.context() as patched:
-        ledger = stage.shop.checkout.ledger
-        owners = {"conclude": Source, "move": ledger._moves, "event": ledger._moves}
-        kill(patched, owners.get(name, ledger), name, after=after)
-        with pytest.raises(Killed):
-            await stage.shop.inbox.receive("wechat", "payment", wechat.headers(body), body)
+        kill(patched, owner_of(stage, owner), name, after=after)
+        if name == "_call":  # it runs after the answer
+            await stage.shop.checkout.receive(PATH, wechat.headers(body), body)
+        else:
+            with pytest.raises(Killed):
+                await stage.shop.checkout.receive(PATH, wechat.headers(body), body)
+        await stage.shop.checkout.work.drain(seconds=5)
     moved = [(await Payment.get()).state, (await Order.get()).state]
-    outcome, events = (await Notification.get()).outcome, await Event.all().count()
-    assert (moved, outcome, events) in (
-        (["OPEN", "OPEN"], "RECEIVED", 0),
-        (["PAID", "PAID"], "APPLIED", 1),
+    assert (moved, await outcomes(), await Event.all().count()) in (
+        (["OPEN", "OPEN"], [], 0),
+        (["PAID", "PAID"], [("APPLIED", "")], 1),
     )
-    await Payment.filter(state="OPEN").update(due_at=None)  # the inbox alone must do
+    await Payment.filter(state="OPEN").update(due_at=None)  # the notification alone must do
+    assert (await wechat.send(body)).status_code == 204
     await sweep_for(stage, 75)
     assert [(await Payment.get()).state, (await Order.get()).state] == ["PAID", "PAID"]
+    assert (await Share.get()).transaction_id
     assert (await Notification.get()).outcome == "APPLIED"
     assert await moves(order["order_no"]) == [("OPEN", "PAID")]
+    assert await moves(started["out_trade_no"]) == [("OPEN", "PAID")]
     assert (await Event.get()).due_at is None
 
 
 CLOSE = [
-    ("ledger", "start_closing", True),
-    ("channel", "close", False),
-    ("channel", "close", True),
-    ("ledger", "close_payment", False),
-    ("ledger", "close_payment", True),
-    ("ledger", "close_order", False),
-    ("moves", "event", True),
+    ("ledger", "start_closing", True, 1),
+    ("channel", "close", False, 1),
+    ("channel", "close", True, 1),
+    ("ledger", "close_payment", False, 1),
+    ("ledger", "_close", False, 1),
+    ("ledger", "_close", True, 1),
+    ("ledger", "close_payment", True, 1),
+    ("ledger", "_close_order", False, 2),
+    ("ledger", "_close_order", True, 2),
+    ("events", "write", False, 1),
+    ("events", "write", True, 1),
+    ("events", "_start", False, 1),
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "after"), CLOSE)
+@pytest.mark.parametrize(("owner", "name", "after", "at"), CLOSE)
 async def test_killed_while_an_order_is_cancelled_the_sweep_closes_it(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: str, name: str, after: bool
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: str, name: str, after: bool, at: int
 ) -> None:
     _, placed, started = await paying(stage)
-    order = await Order.get()
     with monkeypatch.context() as patched:
-        kill(patched, part(stage, owner), name, after=after)
+        kill(patched, owner_of(stage, owner), name, after=after, at=at)
         with pytest.raises(Killed):
-            await stage.shop.checkout.cancel(order)
-    assert (await Order.get()).state in ("CLOSING", "CLOSED")
+            await stage.shop.checkout.cancel(placed["order_no"])
+        await stage.shop.checkout.work.drain(seconds=5)
+    states = ((await Order.get()).state, (await Payment.get()).state)
+    assert states in (("CLOSING", "OPEN"), ("CLOSED", "CLOSED"))
     await sweep_for(stage, 150)
     assert await moves(placed["order_no"]) == [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")]
-    assert await moves(started["out_trade_no"]) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+    assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
     event = await Event.get()
     assert (event.kind, event.due_at) == ("on_closed", None)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("name", ["_move", "_close_order"])
+async def test_killed_before_the_cancel_is_committed_it_never_was(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, after: bool
+) -> None:
+    buyer, placed, started = await paying(stage)
+    with monkeypatch.context() as patched:
+        kill(patched, owner_of(stage, "ledger"), name, after=after)
+        with pytest.raises(Killed):
+            await stage.shop.checkout.cancel(placed["order_no"])
+    assert await buyer.state(placed["order_no"]) == "OPEN"
+    assert await moves(placed["order_no"]) == []
+    assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
+
+
+REFUND = [
+    ("channel", "refund", False),
+    ("channel", "refund", True),
+    ("ledger", "record_refund", False),
+    ("ledger", "_move_refund", False),
+    ("ledger", "_move_refund", True),
+    ("ledger", "record_refund", True),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "after"), REFUND)
+async def test_killed_while_a_refund_is_sent_the_same_number_and_body_go_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: str, name: str, after: bool
+) -> None:
+    _, order_no, number = await bought(stage)
+    await stage.control("faults", notifications="drop")
+    with monkeypatch.context() as patched:
+        kill(patched, owner_of(stage, owner), name, after=after)
+        with pytest.raises(Killed):
+            await stage.shop.checkout.refund(order_no, 300, "少发一件", "key")
+    refund = await Refund.get()
+    assert refund.state == ("PROCESSING" if (name, after) == ("record_refund", True) else "PENDING")
+    await sweep_for(stage, 300)
+    assert (await Refund.get()).state == "SUCCESS"
+    assert (await Share.get()).reserved_fen == (await Order.get()).refunded_fen == 300
+    sent = [e["request_body"] for e in await calls(stage, "/refunds") if e["method"] == "POST"]
+    assert set(sent) == {refund.request}
+    back = [(r["refund"], r["status"]) for r in (await stage.truth(number))["refunds"]]
+    assert back == [(300, "SUCCESS")]
 
 
 async def test_a_sweep_that_is_killed_leaves_its_rows_to_the_next_one_after_a_minute(
@@ -154,7 +255,7 @@ async def test_a_sweep_that_is_killed_leaves_its_rows_to_the_next_one_after_a_mi
     await buyer.pay(started["invoke"])
     await stage.advance(6)
     with monkeypatch.context() as patched:
-        kill(patched, stage.shop.truth, "ask")
+        kill(patched, stage.shop.checkout.payments, "ask")
         await stage.shop.checkout.sweep_once()
     await stage.shop.checkout.sweep_once()
     assert (await Order.get()).state == "OPEN"  # leased to the one that died
