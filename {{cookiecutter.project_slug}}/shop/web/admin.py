@@ -7,7 +7,7 @@ from tortoise.queryset import QuerySet
 
 from checkout.errors import BadRequest, NotFound
 from checkout.models import BillDifference, Notification, Order, Refund, Share
-from shop.web.api import Answer, Api, Call
+from shop.web.api import Api, Call, JsonAnswer
 from shop.web.shapes import (
     AdminNotification,
     AdminNotifications,
@@ -15,12 +15,12 @@ from shop.web.shapes import (
     AdminPayments,
     AdminRefund,
     AdminRefunds,
-    Difference,
-    Differences,
+    DifferencePage,
+    DifferenceView,
     NewRefund,
     Nothing,
-    Orders,
-    Outcome,
+    OrderPage,
+    OutcomeView,
     PaymentView,
     Reason,
 )
@@ -30,15 +30,15 @@ api = Api()
 PAGE = 50
 
 
-@api("GET", "/api/admin/orders", gives={200: Orders}, who="admin")
-async def all_orders(call: Call[Nothing]) -> Answer:
+@api("GET", "/api/admin/orders", gives={200: OrderPage}, who="admin")
+async def all_orders(call: Call[Nothing]) -> JsonAnswer:
     """List orders, newest first; `?state=` narrows."""
     rows, more = await _page(call, Order.all(), "state")
-    return Answer(200, Orders(await order_views(rows), more))
+    return JsonAnswer(200, OrderPage(await order_views(rows), more))
 
 
 @api("GET", "/api/admin/payments", gives={200: AdminPayments}, who="admin")
-async def all_payments(call: Call[Nothing]) -> Answer:
+async def all_payments(call: Call[Nothing]) -> JsonAnswer:
     """List payments by share, newest first; `?state=HELD` are those that wait for a person."""
     shares = Share.all().select_related("payment", "payment__order")
     rows, more = await _page(call, shares, "state", lookup="payment__state")
@@ -56,11 +56,11 @@ async def all_payments(call: Call[Nothing]) -> Answer:
         )
         for share in rows
     ]
-    return Answer(200, AdminPayments(payments, more))
+    return JsonAnswer(200, AdminPayments(payments, more))
 
 
 @api("GET", "/api/admin/notifications", gives={200: AdminNotifications}, who="admin")
-async def all_notifications(call: Call[Nothing]) -> Answer:
+async def all_notifications(call: Call[Nothing]) -> JsonAnswer:
     """List notifications, newest first; `?outcome=` narrows."""
     rows, more = await _page(call, Notification.all(), "outcome")
     notifications = [
@@ -69,26 +69,27 @@ async def all_notifications(call: Call[Nothing]) -> Answer:
         )
         for n in rows
     ]
-    return Answer(200, AdminNotifications(notifications, more))
+    return JsonAnswer(200, AdminNotifications(notifications, more))
 
 
 @api("GET", "/api/admin/refunds", gives={200: AdminRefunds}, who="admin")
-async def all_refunds(call: Call[Nothing]) -> Answer:
+async def all_refunds(call: Call[Nothing]) -> JsonAnswer:
     """List refunds, newest first; `?state=ABNORMAL` are those that wait for a person."""
     refunds = Refund.all().select_related("order", "share")
     rows, more = await _page(call, refunds, "state")
     views = [admin_refund(refund, refund.share, refund.order) for refund in rows]
-    return Answer(200, AdminRefunds(views, more))
+    return JsonAnswer(200, AdminRefunds(views, more))
 
 
-@api("GET", "/api/admin/differences", gives={200: Differences}, who="admin")
-async def all_differences(call: Call[Nothing]) -> Answer:
+@api("GET", "/api/admin/differences", gives={200: DifferencePage}, who="admin")
+async def all_differences(call: Call[Nothing]) -> JsonAnswer:
     """List what `python -m shop bill` found, newest first; `?date=2026-01-31` narrows."""
     rows, more = await _page(call, BillDifference.all(), "date")
     differences = [
-        Difference(d.channel, d.date, d.kind, d.number, d.here, d.there, d.found_at) for d in rows
+        DifferenceView(d.channel, d.date, d.kind, d.number, d.here, d.there, d.found_at)
+        for d in rows
     ]
-    return Answer(200, Differences(differences, more))
+    return JsonAnswer(200, DifferencePage(differences, more))
 
 
 @api(
@@ -99,29 +100,29 @@ async def all_differences(call: Call[Nothing]) -> Answer:
     who="admin",
     keyed=True,
 )
-async def refund_order(call: Call[NewRefund], order_no: str) -> Answer:
+async def refund_order(call: Call[NewRefund], order_no: str) -> JsonAnswer:
     """Give money back; the same key and body again answer 200 with the same refund."""
     key, asked = call.idempotency_key(), call.body
     refund, share, order, is_new = await call.shop.checkout.refund(
         order_no, asked.refund_fen, asked.reason, key, asked.out_trade_no
     )
-    return Answer(202 if is_new else 200, admin_refund(refund, share, order))
+    return JsonAnswer(202 if is_new else 200, admin_refund(refund, share, order))
 
 
-@api("POST", "/api/admin/notifications/{number}/replay", gives={200: Outcome}, who="admin")
-async def replay_notification(call: Call[Nothing], number: str) -> Answer:
+@api("POST", "/api/admin/notifications/{number}/replay", gives={200: OutcomeView}, who="admin")
+async def replay_notification(call: Call[Nothing], number: str) -> JsonAnswer:
     """Let the ledger decide again about a stored notification that is open."""
     if not number.isdecimal() or len(number) > 18:
         raise NotFound("no such notification")
     outcome, reason = await call.shop.checkout.replay(int(number))
-    return Answer(200, Outcome(outcome, reason))
+    return JsonAnswer(200, OutcomeView(outcome, reason))
 
 
 @api("POST", "/api/admin/payments/{out_trade_no}/query", gives={200: PaymentView}, who="admin")
-async def query_payment(call: Call[Nothing], out_trade_no: str) -> Answer:
+async def query_payment(call: Call[Nothing], out_trade_no: str) -> JsonAnswer:
     """Ask WeChat about a payment, named by any share, and record the answers."""
     payment, share = await call.shop.checkout.query_payment(out_trade_no)
-    return Answer(200, payment_view(payment, share))
+    return JsonAnswer(200, payment_view(payment, share))
 
 
 @api(
@@ -131,10 +132,10 @@ async def query_payment(call: Call[Nothing], out_trade_no: str) -> Answer:
     gives={200: PaymentView},
     who="admin",
 )
-async def close_held_payment(call: Call[Reason], out_trade_no: str) -> Answer:
+async def close_held_payment(call: Call[Reason], out_trade_no: str) -> JsonAnswer:
     """Close a HELD payment, for the history with a reason; ask WeChat first."""
     payment, share = await call.shop.checkout.close_held(out_trade_no, call.body.reason)
-    return Answer(200, payment_view(payment, share))
+    return JsonAnswer(200, payment_view(payment, share))
 
 
 async def _page(

@@ -70,7 +70,7 @@ class Call(Generic[B]):
 
 
 @dataclass(frozen=True)
-class Answer:
+class JsonAnswer:
     """What a handler gives back: status, body and headers."""
 
     status: int
@@ -78,7 +78,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[..., Awaitable[Answer]]
+Handler = Callable[..., Awaitable[JsonAnswer]]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _serve(route: Route, shop: "Shop") -> Callable[..., Coroutine[Any, Any, HTTP
         if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,32}", part) for part in parts.values()):
             raise NotFound("not found")
 
-        async def unit() -> Answer:
+        async def unit() -> JsonAnswer:
             buyer_id = identify(route.who, request, shop)
             call = Call(shop, request, read(request, route.takes), buyer_id)
             return await route.handler(call, **parts)
@@ -247,7 +247,7 @@ def failure(error: BaseException) -> tuple[int, Failure, int | None]:
 
 
 def answer_failure(request: Request, error: Exception) -> HTTPResponse:
-    """Answer an exception as JSON."""
+    """JsonAnswer an exception as JSON."""
     status, body, retry_after = failure(error)
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     if isinstance(error, SanicException):

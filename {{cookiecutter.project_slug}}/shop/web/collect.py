@@ -4,14 +4,14 @@ from checkout.errors import SceneOff
 from checkout.orders import Item
 from checkout.payments import Payer
 from shop import money
-from shop.web.api import Answer, Api, Call
+from shop.web.api import Api, Call, JsonAnswer
 from shop.web.shapes import Collected, NewCollect
 
 api = Api()
 
 
 @api("POST", "/api/collect", takes=NewCollect, gives={201: Collected, 200: Collected}, keyed=True)
-async def collect(call: Call[NewCollect]) -> Answer:
+async def collect(call: Call[NewCollect]) -> JsonAnswer:
     """Order the amount that the buyer typed, and start to pay it; service providers only."""
     key, body = call.idempotency_key(), call.body
     fen = money.fen(body.amount_yuan, call.shop.settings.collect_fen, field="amount_yuan")
@@ -30,4 +30,4 @@ async def collect(call: Call[NewCollect]) -> Answer:
         order.order_no, call.buyer_id, payer, body.scene
     )
     collected = Collected(order.order_no, started.out_trade_no, started.opens["invoke"])
-    return Answer(201 if is_new else 200, collected)
+    return JsonAnswer(201 if is_new else 200, collected)

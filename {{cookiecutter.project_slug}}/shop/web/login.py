@@ -13,7 +13,7 @@ from accounts.login import STATE_LASTS
 from accounts.models import Identity
 from accounts.sessions import COOKIE, SECONDS
 from checkout import log
-from shop.web.api import UNIT_SECONDS, Answer, Api, Call, failure, identify
+from shop.web.api import UNIT_SECONDS, Api, Call, JsonAnswer, failure, identify
 from shop.web.shapes import IdentityView, LoginCode, Me, Nothing, Session
 
 if TYPE_CHECKING:
@@ -36,35 +36,41 @@ PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8">
     gives={200: Session},
     who="anyone",
 )
-async def miniprogram_session(call: Call[LoginCode]) -> Answer:
+async def miniprogram_session(call: Call[LoginCode]) -> JsonAnswer:
     """Log in with the code of wx.login."""
     buyer_id = await call.shop.login.miniprogram(call.body.code)
-    return Answer(200, Session(call.shop.sessions.issue(buyer_id), SECONDS))
+    return JsonAnswer(200, Session(call.shop.sessions.issue(buyer_id), SECONDS))
 
 
 @api("POST", "/api/sessions/guest", gives={200: Session}, who="anyone")
-async def guest_session(call: Call[Nothing]) -> Answer:
+async def guest_session(call: Call[Nothing]) -> JsonAnswer:
     """Begin without an openid, for the scenes h5, native and app."""
-    ours = call.shop.settings.public_url
-    if call.request.headers.get("origin", ours) != ours:  # nobody else replaces the cookie
-        raise errors.LoginRequired("a session begins on SHOP_PUBLIC_URL")
+    _check_origin(call)
     token = call.shop.sessions.issue(await call.shop.login.guest())
     cookie = call.shop.sessions.cookie(COOKIE, token, seconds=SECONDS)
-    return Answer(200, Session(token, SECONDS), {"Set-Cookie": cookie})
+    return JsonAnswer(200, Session(token, SECONDS), {"Set-Cookie": cookie})
 
 
 @api("POST", "/api/sessions/end", gives={204: None}, who="anyone")
-async def end_session(call: Call[Nothing]) -> Answer:
+async def end_session(call: Call[Nothing]) -> JsonAnswer:
     """Log out: the cookie is cleared; a token that was given out holds until it expires."""
+    _check_origin(call)
     cookie = call.shop.sessions.cookie(COOKIE, "", seconds=0)
-    return Answer(204, None, {"Set-Cookie": cookie})
+    return JsonAnswer(204, None, {"Set-Cookie": cookie})
 
 
 @api("GET", "/api/me", gives={200: Me})
-async def me(call: Call[Nothing]) -> Answer:
+async def me(call: Call[Nothing]) -> JsonAnswer:
     """Say who is logged in; openids stay on the server."""
     kinds = await Identity.filter(buyer_id=call.buyer_id).order_by("id").values_list("kind")
-    return Answer(200, Me(call.buyer_id, [IdentityView(kind) for (kind,) in kinds]))
+    return JsonAnswer(200, Me(call.buyer_id, [IdentityView(kind) for (kind,) in kinds]))
+
+
+def _check_origin(call: Call[Nothing]) -> None:
+    """Let nobody else's page replace or clear the cookie. Raises LoginRequired."""
+    ours = call.shop.settings.public_url
+    if call.request.headers.get("origin", ours) != ours:
+        raise errors.LoginRequired("a session begins and ends on SHOP_PUBLIC_URL")
 
 
 def attach(app: Sanic[Any, Any], shop: "Shop") -> None:

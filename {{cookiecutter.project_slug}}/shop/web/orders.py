@@ -8,18 +8,18 @@ from checkout.orders import Item
 from checkout.payments import Payer
 from shop.catalogue import products
 from shop.settings import FORMER_CHANNELS
-from shop.web.api import Answer, Api, Call
+from shop.web.api import Api, Call, JsonAnswer
 from shop.web.shapes import (
     HandedOver,
     NewOrder,
     NewOrderItem,
     NewPayment,
     Nothing,
-    Orders,
+    OrderPage,
     OrderView,
     Products,
     ProductView,
-    Started,
+    StartedView,
     Token,
 )
 from shop.web.views import order_view, order_views, own_order, view
@@ -30,14 +30,14 @@ HANDOVER_PATH = "pages/order/order?number={order_no}&handover={token}"
 
 
 @api("GET", "/api/products", gives={200: Products}, who="anyone")
-async def list_products(call: Call[Nothing]) -> Answer:
+async def list_products(call: Call[Nothing]) -> JsonAnswer:
     """List what is for sale."""
     views = [ProductView(p.sku, p.name, p.price_fen) for p in (await products()).values()]
-    return Answer(200, Products(views))
+    return JsonAnswer(200, Products(views))
 
 
 @api("POST", "/api/orders", takes=NewOrder, gives={201: OrderView, 200: OrderView}, keyed=True)
-async def place_order(call: Call[NewOrder]) -> Answer:
+async def place_order(call: Call[NewOrder]) -> JsonAnswer:
     """Place an order; the same key and body again answer 200 with the same order."""
     key, lines = call.idempotency_key(), call.body.items
     asked = [[line.sku, line.quantity] for line in lines]
@@ -45,8 +45,8 @@ async def place_order(call: Call[NewOrder]) -> Answer:
         call.buyer_id, key, asked, lambda: priced(lines)
     )
     if is_new:
-        return Answer(201, view(order, items, shares=[], refunds=[]))
-    return Answer(200, await order_view(order, items))
+        return JsonAnswer(201, view(order, items, shares=[], refunds=[]))
+    return JsonAnswer(200, await order_view(order, items))
 
 
 async def priced(lines: list[NewOrderItem]) -> list[Item]:
@@ -68,8 +68,8 @@ async def priced(lines: list[NewOrderItem]) -> list[Item]:
     ]
 
 
-@api("GET", "/api/orders", gives={200: Orders})
-async def list_orders(call: Call[Nothing]) -> Answer:
+@api("GET", "/api/orders", gives={200: OrderPage})
+async def list_orders(call: Call[Nothing]) -> JsonAnswer:
     """List the buyer's own orders, newest first; `?after=` takes `next` of the page before."""
     own = Order.filter(Q(buyer=call.buyer_id) | Q(claimed_by=call.buyer_id))
     if after := call.argument("after"):
@@ -77,26 +77,26 @@ async def list_orders(call: Call[Nothing]) -> Answer:
         own = own.filter(id__lt=last.id)
     page = await own.order_by("-id").limit(PAGE + 1)
     more = page[PAGE - 1].order_no if len(page) > PAGE else None
-    return Answer(200, Orders(await order_views(page[:PAGE]), more))
+    return JsonAnswer(200, OrderPage(await order_views(page[:PAGE]), more))
 
 
 @api("GET", "/api/orders/{order_no}", gives={200: OrderView})
-async def get_order(call: Call[Nothing], order_no: str) -> Answer:
+async def get_order(call: Call[Nothing], order_no: str) -> JsonAnswer:
     """Show one order; with `?refresh=1` ask WeChat first, at most once in three seconds."""
     order, items = await own_order(order_no, call.buyer_id)
     if call.argument("refresh") == "1":
         await call.shop.checkout.refresh(order)
         await order.refresh_from_db()
-    return Answer(200, await order_view(order, items))
+    return JsonAnswer(200, await order_view(order, items))
 
 
 @api(
     "POST",
     "/api/orders/{order_no}/payments",
     takes=NewPayment,
-    gives={201: Started, 200: Started},
+    gives={201: StartedView, 200: StartedView},
 )
-async def start_payment(call: Call[NewPayment], order_no: str) -> Answer:
+async def start_payment(call: Call[NewPayment], order_no: str) -> JsonAnswer:
     """Start to pay, or go on with the payment that is live."""
     wanted = call.body.channel
     openids = await call.shop.login.openids(call.buyer_id)
@@ -107,28 +107,28 @@ async def start_payment(call: Call[NewPayment], order_no: str) -> Answer:
         call.body.scene,
         FORMER_CHANNELS.get(wanted, wanted) if wanted else None,
     )
-    body = Started(started.out_trade_no, started.scene, **started.opens)
-    return Answer(201 if started.is_new else 200, body)
+    body = StartedView(started.out_trade_no, started.scene, **started.opens)
+    return JsonAnswer(201 if started.is_new else 200, body)
 
 
 @api("POST", "/api/orders/{order_no}/cancel", gives={200: OrderView, 202: OrderView})
-async def cancel_order(call: Call[Nothing], order_no: str) -> Answer:
+async def cancel_order(call: Call[Nothing], order_no: str) -> JsonAnswer:
     """Cancel; 202 CLOSING when WeChat does not let go of the payment yet."""
     _, items = await own_order(order_no, call.buyer_id)
     order = await call.shop.checkout.cancel(order_no)
-    return Answer(200 if order.state == "CLOSED" else 202, await order_view(order, items))
+    return JsonAnswer(200 if order.state == "CLOSED" else 202, await order_view(order, items))
 
 
 @api("POST", "/api/orders/{order_no}/handover", gives={200: HandedOver})
-async def hand_over(call: Call[Nothing], order_no: str) -> Answer:
+async def hand_over(call: Call[Nothing], order_no: str) -> JsonAnswer:
     """Make a token that claims this order 交接, and the mini program's page to open with it."""
     order, _ = await own_order(order_no, call.buyer_id)
     token = await call.shop.checkout.orders.hand_over(order)
-    return Answer(200, HandedOver(token, HANDOVER_PATH.format(order_no=order_no, token=token)))
+    return JsonAnswer(200, HandedOver(token, HANDOVER_PATH.format(order_no=order_no, token=token)))
 
 
 @api("POST", "/api/handover", takes=Token, gives={200: OrderView})
-async def claim(call: Call[Token]) -> Answer:
+async def claim(call: Call[Token]) -> JsonAnswer:
     """Claim the order of a token: single use, ten minutes; an order's number claims nothing."""
     order = await call.shop.checkout.orders.claim(call.body.token, call.buyer_id)
-    return Answer(200, (await order_views([order]))[0])
+    return JsonAnswer(200, (await order_views([order]))[0])

@@ -161,14 +161,14 @@ class OrderView(msgspec.Struct):
     refunds: list[RefundView]
 
 
-class Orders(msgspec.Struct):
+class OrderPage(msgspec.Struct):
     """A page of orders, newest first; `next` goes into ?after=."""
 
     orders: list[OrderView]
     next: str | None
 
 
-class Started(msgspec.Struct, omit_defaults=True):
+class StartedView(msgspec.Struct, omit_defaults=True):
     """A payment and what opens its cashier 调起: one of invoke, h5_url, code_url.
 
     `app_url` opens the app that scans `code_url`, where there is one (not inside WeChat).
@@ -253,7 +253,7 @@ class AdminRefunds(msgspec.Struct):
     next: str | None
 
 
-class Difference(msgspec.Struct):
+class DifferenceView(msgspec.Struct):
     """A line where the bill and the books disagree."""
 
     channel: str
@@ -265,10 +265,10 @@ class Difference(msgspec.Struct):
     found_at: datetime
 
 
-class Differences(msgspec.Struct):
+class DifferencePage(msgspec.Struct):
     """A page of differences, newest first."""
 
-    differences: list[Difference]
+    differences: list[DifferenceView]
     next: str | None
 
 
@@ -292,7 +292,7 @@ class AdminNotifications(msgspec.Struct):
     next: str | None
 
 
-class Outcome(msgspec.Struct):
+class OutcomeView(msgspec.Struct):
     """What became of a notification that was replayed."""
 
     outcome: str
