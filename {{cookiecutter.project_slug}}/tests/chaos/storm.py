@@ -120,7 +120,7 @@ class Storm:
         return self.town.kills < self.kills and behind >= self.town.kills * self.orders
 
     def _count(self, where: str) -> None:
-        self.town.kills += 1
+        self.town.kills += self.living > 0
         self.deaths[where] += 1
 
     async def _wait_for_death(self, shop: Instance, seconds: float) -> None:
