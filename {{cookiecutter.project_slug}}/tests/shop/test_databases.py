@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from checkout import ledger
 from checkout.models import Order, Payment
 from tests.shop.conftest import Stage
 from tests.shop.databases import EVERY_DATABASE, Servers
-from tests.shop.kit import WeChat, moves, paying
+from tests.shop.kit import WeChat, moves, outcomes, paying
 
 pytestmark = EVERY_DATABASE
 
@@ -47,7 +48,7 @@ async def test_compare_and_set_tells_one_winner(stage: Stage) -> None:
 
 async def test_a_claim_is_won_once_even_within_one_microsecond(stage: Stage) -> None:
     await paying(stage)
-    payment, sweep = await Payment.get(), stage.shop.sweep
+    payment, sweep = await Payment.get(), stage.shop.checkout.sweep
     rows = [await Payment.get(id=payment.id) for _ in range(8)]
     assert sorted(await asyncio.gather(*map(sweep._claim, rows))) == [False] * 7 + [True]
 
@@ -56,15 +57,15 @@ async def test_cancel_and_payment_at_the_same_moment_end_in_one_of_both_without_
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buyer, order, started = await paying(stage)
-    wechat, inside = WeChat(stage), stage.shop.checkout.ledger._pay_order
+    wechat, inside = WeChat(stage), ledger._pay_shares
     reached = asyncio.Event()
 
-    async def slow(*args: Any) -> None:
+    async def slow(*args: Any, **more: Any) -> None:
         reached.set()
         await asyncio.sleep(0.2)  # the payment's row is locked, the order's not yet
-        await inside(*args)
+        await inside(*args, **more)
 
-    monkeypatch.setattr(stage.shop.checkout.ledger, "_pay_order", slow)
+    monkeypatch.setattr(ledger, "_pay_shares", slow)
     paid = asyncio.create_task(wechat.notify(await wechat.trade(started["out_trade_no"])))
     await reached.wait()
     cancelled = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
@@ -88,20 +89,24 @@ async def test_storm_of_payments_and_cancels_leaves_every_order_decided(stage: S
 async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
     stage: Stage, servers: Servers, database_kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On MySQL's default isolation the second look at the order would show the old state."""
+    """The order is not as it was read: all of it is undone and runs again."""
     if database_kind == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     buyer, order, started = await paying(stage)
     server, wechat = await servers.get(database_kind), WeChat(stage)
-    inside, others = stage.shop.checkout.ledger._moves.move, ["UPDATE orders SET state = 'CLOSING'"]
+    inside, others = ledger.compare_and_set, ["UPDATE checkout_order SET state = 'CLOSING'"]
 
-    async def move(row: Order | Payment, *args: Any, **values: Any) -> bool:
+    async def late(row: Order | Payment, *args: Any, **values: Any) -> None:
         if isinstance(row, Order) and others:
             await server.run(others.pop(), database=server.database)
-        return await inside(row, *args, **values)
+        await inside(row, *args, **values)
 
-    monkeypatch.setattr(stage.shop.checkout.ledger._moves, "move", move)
+    monkeypatch.setattr(ledger, "compare_and_set", late)
     async with asyncio.timeout(3):
         answer = await wechat.notify(await wechat.trade(started["out_trade_no"]))
     assert answer.status_code == 204
+    assert others == []
     assert await buyer.state(order["order_no"]) == "PAID"
+    assert await moves(started["out_trade_no"]) == [("OPEN", "PAID")]
+    assert await moves(order["order_no"]) == [("CLOSING", "PAID")]
+    assert await outcomes() == [("APPLIED", "")]
