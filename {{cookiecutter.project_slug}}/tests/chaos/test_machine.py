@@ -119,22 +119,29 @@ class Walk(stateful.RuleBasedStateMachine):
     )
     def pay(self, n: int, how: str, force: bool) -> None:
         invoke = self.invokes[n % len(self.invokes)]
-        more = {"force": True} if force and how == "ok" and self._may_force(invoke) else {}
+        payment = self._unpaid(invoke) if force and how == "ok" else None
+        if payment is not None and payment.due_at is None:  # only a notification can tell of it
+            self.run(self.stage.control("faults", notifications="send"))
+        more = {"force": True} if payment is not None else {}
         self.run(self.books.buyer.pay(invoke, outcome=how, **more))
 
-    def _may_force(self, invoke: dict[str, Any]) -> bool:
-        """Force pays late, never one number twice: that is an alarm for a person.
+    @stateful.precondition(lambda self: self.orders)
+    @stateful.rule(n=which)
+    def pay_late(self, n: int) -> None:
+        """Start, cancel, and pay all the same; no notification ever tells of it."""
+        order_no = self.orders[n % len(self.orders)]
+        answer = self.run(self.books.buyer.start(order_no))
+        self.run(self.books.buyer.post(f"/api/orders/{order_no}/cancel"))
+        if answer.status_code in (200, 201) and self._unpaid(answer.json()["invoke"]):
+            self.run(self.stage.control("faults", notifications="drop"))
+            self.run(self.books.buyer.pay(answer.json()["invoke"], force=True))
 
-        Of a payment that nobody looks at any more only a notification can tell.
-        """
+    def _unpaid(self, invoke: dict[str, Any]) -> Payment | None:
+        """Return the payment that may be forced: never one number twice, a person must decide."""
         prepay_id = invoke["package"].removeprefix("prepay_id=")
         payments = {p.prepay.get("prepay_id"): p for p in self.run(_all(Payment))}
         payment = payments.get(prepay_id)
-        if payment is None or payment.number in self._paid_there():
-            return False
-        if payment.due_at is None:
-            self.run(self.stage.control("faults", notifications="send"))
-        return True
+        return None if payment is None or payment.number in self._paid_there() else payment
 
     def _paid_there(self) -> set[str]:
         rows = self.run(self.books.sandbox.get("/_sandbox/orders")).json()["orders"]
