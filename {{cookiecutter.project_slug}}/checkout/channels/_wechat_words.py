@@ -72,13 +72,13 @@ def postponed(until_mended: Collection[str]) -> Iterator[None]:
 @contextmanager
 def of_bills() -> Iterator[None]:
     """Turn the errors of bills into the channel protocol's."""
-    try:
-        with translated():
+    with translated():
+        try:
             yield
-    except errors.BillNotReady as error:
-        raise ch.NoBillYet(str(error)) from error
-    except errors.BillError as error:
-        raise ch.BillBroken(str(error)) from error
+        except errors.BillNotReady as error:
+            raise ch.NoBillYet(str(error)) from error
+        except errors.BillError as error:
+            raise ch.BillBroken(str(error)) from error
 
 
 def rows_of(file: Path) -> Iterator[ch.BillRow]:
