@@ -12,36 +12,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from checkout.bill import BEIJING, Bill, Count
-from checkout.channels import BillBroken, BillRow, NoBillYet, Refused, books
-from checkout.models import BillDifference, Payment, Refund
+from checkout.channels import BillBroken, BillRow, NoBillYet, Refused
+from checkout.models import BillDifference, Payment, Refund, Share
 from shop.settings import ROOT
 from tests.shop.conftest import Stage, settings
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import paying, until
-from tests.shop.test_money_refunds import bought, give_back
-
-Kinds = list[tuple[str, str]]
-
-
-def today(stage: Stage) -> date:
-    return stage.shop.clock.now().astimezone(BEIJING).date()
-
-
-async def next_noon(stage: Stage) -> date:
-    """Let the day end, and the next one reach noon; return the day that is over."""
-    now = stage.shop.clock.now().astimezone(BEIJING)
-    noon = (now + timedelta(days=1)).replace(hour=12, minute=0, second=0)
-    await stage.advance(int((noon - now).total_seconds()))
-    return now.date()
-
-
-async def compare(stage: Stage, day: date) -> tuple[Kinds, Count]:
-    """Compare a day: kind and number of each difference, and the counts."""
-    found = []
-    for together in books(stage.shop.checkout.channels).values():
-        bill = Bill(together, day, "S", stage.shop.clock)
-        found += [(one.kind, one.number) async for one in bill.differences(lambda rows: None)]
-    return found, bill.count
+from tests.shop.kit import bought, compare, give_back, next_noon, paying, today, until
 
 
 async def a_day(stage: Stage) -> tuple[date, str, str]:
@@ -58,7 +34,7 @@ async def a_day(stage: Stage) -> tuple[date, str, str]:
 async def paying_once_more(stage: Stage) -> None:
     buyer, _, started = await paying(stage)
     await buyer.pay(started["invoke"])
-    await until(lambda: Payment.exists(out_trade_no=started["out_trade_no"], state="PAID"))
+    await until(lambda: Payment.exists(number=started["out_trade_no"], state="PAID"))
 
 
 @EVERY_DATABASE
@@ -163,8 +139,8 @@ async def judge(stage: Stage, *rows: BillRow) -> list[tuple[str, str, str, str]]
 
 async def test_rows_are_matched_by_number_whatever_their_day(stage: Stage) -> None:
     _, _, number = await bought(stage)
-    payment = await Payment.get()
-    row = BillRow(number, payment.transaction_id or "", "PAID", 9_900)
+    share = await Share.get()
+    row = BillRow(number, share.transaction_id or "", "PAID", 9_900)
     assert await judge(stage, row) == []
 
 
@@ -182,10 +158,12 @@ async def test_money_that_the_books_do_not_have_is_a_difference(stage: Stage) ->
     assert await judge(stage, open_here) == [("state", number, "OPEN", "PAID")]
     _, order_no, paid = await bought(stage)
     second = BillRow(paid, "4200b", "PAID", 9_900)
-    here = (await Payment.get(out_trade_no=paid)).transaction_id or ""
+    here = (await Share.get(out_trade_no=paid)).transaction_id or ""
     assert await judge(stage, second) == [("missing_here", paid, here, "4200b")]
     await stage.control("faults", answers={"refund": "refuse"}, times=1)
     rejected = (await give_back(stage, order_no, 300)).json()["out_refund_no"]
+    await stage.advance(301)
+    await stage.shop.checkout.sweep_once()
     back = BillRow(paid, here, "PAID", 0, rejected, 300)
     assert await judge(stage, back) == [("refund_missing_here", rejected, "REJECTED", "300")]
 

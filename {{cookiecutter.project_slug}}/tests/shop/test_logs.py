@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from shop import log
+from checkout import log
+from shop.log import LOGGERS, JsonLines
 from tests.shop.conftest import ADMIN_TOKEN, Stage
-from tests.shop.kit import WeChat, paying
+from tests.shop.kit import WeChat, bought
 
 
 class Lines:
@@ -34,11 +35,12 @@ def lines() -> Iterator[Lines]:
     """Log as `python -m shop` does, every logger of every library included."""
     lines = Lines()
     handler = logging.StreamHandler(lines.stream)
-    handler.setFormatter(log.JsonLines())
-    level, shop = logging.root.level, logging.getLogger("shop")
+    handler.setFormatter(JsonLines())
+    level = logging.root.level
     logging.root.addHandler(handler)
     logging.root.setLevel(logging.DEBUG)
-    shop.setLevel(logging.INFO)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)
     yield lines
     logging.root.removeHandler(handler)
     logging.root.setLevel(level)
@@ -57,9 +59,9 @@ async def test_a_request_id_goes_into_answer_and_log(stage: Stage, lines: Lines)
     body = wechat.seal(await wechat.trade(number))
     headers = wechat.headers(body) | {"X-Request-ID": "of-the-notification"}
     await stage.http.post("/notify/wechat/payment", content=body, headers=headers)
-    trade = lines.events("trade")[-1]
-    assert trade["prepay_request_id"] == "my-request-01"
-    assert trade["request_id"] == "of-the-notification"
+    (paid,) = [line for line in lines.events("moved") if line["number"] == number]
+    assert (paid["to_state"], paid["prepay_request_id"]) == ("PAID", "my-request-01")
+    assert paid["request_id"] == "of-the-notification"
 
 
 @pytest.mark.parametrize("given", ["short", "x" * 65, "with space 01", "a\\tb-12345", '"}\\n{"'])
@@ -77,17 +79,16 @@ async def test_an_error_tells_the_id_under_which_it_is_in_the_log(
 
     monkeypatch.setattr("shop.web.orders.products", broken)
     answer = await stage.http.get("/api/products")
-    said = answer.json()
-    assert (answer.status_code, said["code"]) == (500, "INTERNAL")
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (500, "INTERNAL")
     assert "broken" not in answer.text
     (failed,) = lines.events("request failed")
-    assert failed["request_id"] == said["request_id"]
+    assert failed["request_id"] == told["request_id"]
     assert "RuntimeError: broken with ***" in failed["traceback"]
 
 
 async def test_a_whole_payment_leaves_no_secret_in_any_log(stage: Stage, lines: Lines) -> None:
-    buyer, _, started = await paying(stage)
-    await buyer.pay(started["invoke"])
+    buyer, _, _ = await bought(stage)
     await stage.control("faults", answers={"any": "reset_after"})
     await stage.http.post("/api/sessions/miniprogram", json={"code": "x" * 20})
     await stage.http.get(f"/api/admin/orders?after={ADMIN_TOKEN}")

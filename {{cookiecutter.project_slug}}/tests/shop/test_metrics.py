@@ -8,8 +8,7 @@ import pytest
 from checkout.models import Payment, Refund
 from tests.shop.conftest import Stage
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import WeChat, paying, until
-from tests.shop.test_money_refunds import ADMIN, bought, give_back
+from tests.shop.kit import ADMIN, WeChat, bought, give_back, paying, until
 
 
 async def metrics(stage: Stage) -> dict[str, float]:
@@ -36,20 +35,27 @@ class TestWithoutToken:
 
 
 @EVERY_DATABASE
-async def test_payments_refunds_and_ages_are_counted(stage: Stage) -> None:
+async def test_payments_refunds_and_ages_are_counted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("not now")
+
+    monkeypatch.setattr("shop.on_paid.on_refunded", fails)
     _, order_no, _ = await bought(stage)
     await give_back(stage, order_no, 100)
     await paying(stage)
     await stage.advance(400)
     await until(lambda: Refund.exists(state="SUCCESS"))
-    found = await metrics(stage)
-    assert found['shop_payments{state="PAID"}'] == found['shop_payments{state="OPEN"}'] == 1
-    assert found['shop_payments{state="HELD"}'] == found['shop_refunds{state="ABNORMAL"}'] == 0
-    assert found['shop_refunds{state="SUCCESS"}'] == 1
-    assert found['shop_open_payments{seconds="300"}'] == 0
-    assert found['shop_open_payments{seconds="900"}'] == 1
-    assert found["shop_events_waiting"] == 2
-    assert found['shop_inbox{outcome="APPLIED"}'] >= 1
+    await stage.shop.checkout.work.drain(seconds=5)
+    numbers = await metrics(stage)
+    assert numbers['shop_payments{state="PAID"}'] == numbers['shop_payments{state="OPEN"}'] == 1
+    assert numbers['shop_payments{state="HELD"}'] == numbers['shop_refunds{state="ABNORMAL"}'] == 0
+    assert numbers['shop_refunds{state="SUCCESS"}'] == 1
+    assert numbers['shop_open_payments{seconds="300"}'] == 0
+    assert numbers['shop_open_payments{seconds="900"}'] == 1
+    assert numbers["shop_events_waiting"] == 1
+    assert numbers['shop_inbox{outcome="APPLIED"}'] >= 1
 
 
 async def test_notifications_are_counted_by_outcome_and_reason(stage: Stage) -> None:
@@ -62,12 +68,12 @@ async def test_notifications_are_counted_by_outcome_and_reason(stage: Stage) -> 
     await wechat.send(body, serial="PUB_KEY_ID_900000")
     await wechat.send(wechat.seal(await wechat.trade(started["out_trade_no"]), key="k" * 32))
     await wechat.send(body)
-    found, name = await metrics(stage), "shop_notifications_total"
-    assert found[f'{name}{{outcome="NOT_PROVED",reason="probe"}}'] == 1
-    assert found[f'{name}{{outcome="NOT_PROVED",reason="attack"}}'] == 2
-    assert found[f'{name}{{outcome="NOT_PROVED",reason="wrong_key"}}'] == 1
-    assert found[f'{name}{{outcome="UNDECRYPTABLE",reason="wrong_key"}}'] == 1
-    assert found[f'{name}{{outcome="APPLIED",reason=""}}'] == 1
+    numbers, name = await metrics(stage), "shop_notifications_total"
+    assert numbers[f'{name}{{outcome="NOT_PROVED",reason="probe"}}'] == 1
+    assert numbers[f'{name}{{outcome="NOT_PROVED",reason="attack"}}'] == 2
+    assert numbers[f'{name}{{outcome="NOT_PROVED",reason="wrong_key"}}'] == 1
+    assert numbers[f'{name}{{outcome="UNDECRYPTABLE",reason="wrong_key"}}'] == 1
+    assert numbers[f'{name}{{outcome="APPLIED",reason=""}}'] == 1
 
 
 async def test_the_lag_is_that_of_the_most_overdue_row(stage: Stage) -> None:

@@ -38,8 +38,9 @@ async def test_a_rotation_under_load_costs_one_download_and_refuses_nothing(stag
     buyers = [await stage.buyer(f"oBuyer{n}") for n in range(BUYERS)]
     await asyncio.gather(*map(buy, buyers[: BUYERS // 2]))
     before = len(await calls(stage, "/v3/certificates"))
+    await stage.control("faults", rotate_certificates=True)  # the new one is listed
     load = asyncio.gather(*map(buy, buyers[BUYERS // 2 :]))
-    await stage.control("faults", rotate_certificates=True)
+    await stage.control("faults", rotate_certificates=True)  # and used
     await load
     await until(lambda: all_notified(stage, BUYERS))
     assert len(await calls(stage, "/v3/certificates")) == before + 1

@@ -111,8 +111,8 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     file.write_text("# a comment\nSHOP_TRADE_PREFIX=A\nexport SHOP_ORDER_TTL='600'\n\nX=\"a b\"\n")
     assert read_dotenv(file) == {"SHOP_TRADE_PREFIX": "A", "SHOP_ORDER_TTL": "600", "X": "a b"}
     env = Env({"SHOP_TRADE_PREFIX": "B", "SHOP_SECRET_KEY": "k" * 32}, file)
-    found = load(env)
-    assert (found.trade_prefix, found.order_ttl) == ("B", 600)
+    engine = load(env).checkout
+    assert (engine.trade_prefix, engine.order_ttl) == ("B", 600)
 
 
 def command(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
