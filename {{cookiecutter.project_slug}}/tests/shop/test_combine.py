@@ -1,21 +1,18 @@
 """Combined orders 合单: several merchants, one cashier; all parts are paid, or none is."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from checkout.config import ConfigError, Env
-from checkout.models import Event, Order, Payment, Refund
+from checkout.models import Event, Order, Payment, Refund, Share
 from shop import catalogue
 from shop.catalogue import Product
-from tests.shop.conftest import ADMIN_TOKEN, BuyerClient, Diary, Stage
+from tests.shop.conftest import BuyerClient, Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import WeChat, calls, moves, outcomes, until
-from tests.shop.test_bill import compare, next_noon
+from tests.shop.kit import ADMIN, WeChat, calls, compare, moves, next_noon, outcomes, until
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 PATH = "/notify/wechat/combine"
 
 
@@ -28,40 +25,40 @@ def two_merchants(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> str:
     return other
 
 
-async def begun(
-    stage: Stage, scene: str = "miniprogram"
-) -> tuple[BuyerClient, dict[str, Any], dict[str, Any], list[Payment]]:
+Begun = tuple[BuyerClient, dict[str, Any], dict[str, Any], Payment, list[Share]]
+
+
+async def begun(stage: Stage, scene: str = "miniprogram") -> Begun:
     """Bring a buyer of two merchants' things to the cashier."""
     buyer = await stage.buyer()
     order = await buyer.cart("puer", "cup")
     answer = await buyer.start(order["order_no"], scene)
     assert answer.status_code == 201, answer.text
-    return buyer, order, answer.json(), await Payment.all().order_by("part")
+    return buyer, order, answer.json(), await Payment.get(), await Share.all().order_by("id")
 
 
-async def combined(payments: list[Payment], **changes: Any) -> dict[str, Any]:
-    """Build what WeChat says of the paid whole."""
-    first = payments[0].parties
+def combined(payment: Payment, shares: list[Share], **changes: Any) -> dict[str, Any]:
+    """Build what WeChat says of the paid order."""
     subs = [
         {
-            "mchid": one.parties["mchid"],
-            "out_trade_no": one.out_trade_no,
-            "transaction_id": f"4200{one.out_trade_no[1:]}",
+            "mchid": share.parties["mchid"],
+            "out_trade_no": share.out_trade_no,
+            "transaction_id": f"4200{share.out_trade_no[1:]}",
             "trade_type": "JSAPI",
             "trade_state": "SUCCESS",
             "bank_type": "OTHERS",
-            "attach": one.combine_out_trade_no,
+            "attach": payment.number,
             "success_time": "2026-01-02T03:04:05.120+08:00",
             "amount": {
-                "total_amount": one.total_fen,
-                "payer_amount": one.total_fen,
+                "total_amount": share.total_fen,
+                "payer_amount": share.total_fen,
                 "currency": "CNY",
             },
         }
-        for one in payments
+        for share in shares
     ]
-    whole = {name: first[name] for name in first if name.startswith("combine_")}
-    return {**whole, "combine_payer_info": {"openid": "oBuyer"}, "sub_orders": subs, **changes}
+    trade = {**payment.parties, "combine_out_trade_no": payment.number, "sub_orders": subs}
+    return {**trade, "combine_payer_info": {"openid": "oBuyer"}, **changes}
 
 
 async def notify(stage: Stage, trade: dict[str, Any]) -> int:
@@ -71,8 +68,9 @@ async def notify(stage: Stage, trade: dict[str, Any]) -> int:
     return answer.status_code
 
 
-async def states() -> tuple[list[str], str]:
-    return [one.state for one in await Payment.all().order_by("part")], (await Order.get()).state
+async def states() -> tuple[str, str]:
+    """Return the state of the one payment, and the order's."""
+    return (await Payment.get()).state, (await Order.get()).state
 
 
 async def paid(stage: Stage, buyer: BuyerClient, order_no: str) -> None:
@@ -85,11 +83,14 @@ async def paid(stage: Stage, buyer: BuyerClient, order_no: str) -> None:
 @EVERY_DATABASE
 @pytest.mark.parametrize("scene", ["miniprogram", "native", "h5", "app"])
 async def test_one_payment_pays_two_merchants(stage: Stage, two_merchants: str, scene: str) -> None:
-    buyer, order, started, payments = await begun(stage, scene)
-    assert [one.parties["mchid"] for one in payments] == [stage.known["mchid"], two_merchants]
-    assert [one.total_fen for one in payments] == [6800, 3600]
-    assert len({one.out_trade_no for one in payments}) == 2
-    [sent] = await calls(stage, f"/combine-transactions/{payments[0].product}")
+    buyer, order, started, payment, shares = await begun(stage, scene)
+    assert [share.parties["mchid"] for share in shares] == [stage.known["mchid"], two_merchants]
+    assert [share.total_fen for share in shares] == [6800, 3600]
+    number = payment.number.removesuffix("C")
+    assert [share.out_trade_no for share in shares] == [f"{number}M1", f"{number}M2"]
+    assert (payment.number, payment.channel) == (f"{number}C", "wechat")
+    assert started["out_trade_no"] == f"{number}M1"
+    [sent] = await calls(stage, f"/combine-transactions/{payment.product}")
     assert '"attach"' in sent["request_body"]
     assert '"device_id"' in sent["request_body"]
     form = started.get("invoke") or {
@@ -98,23 +99,26 @@ async def test_one_payment_pays_two_merchants(stage: Stage, two_merchants: str, 
     control = {"native": "scan", "h5": "h5"}.get(scene, "pay")
     assert (await stage.control(control, **form))["err_msg"].endswith(("ok", ":0"))
     await paid(stage, buyer, order["order_no"])
-    assert await states() == (["PAID", "PAID"], "PAID")
+    assert await states() == ("PAID", "PAID")
     assert await outcomes() == [("APPLIED", "")]
     assert await Event.filter(kind="on_paid").count() == 1
     shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
-    assert len({one["transaction_id"] for one in shown["payments"]}) == 2
+    entries = [(entry["out_trade_no"], entry["state"]) for entry in shown["payments"]]
+    assert entries == [(f"{number}M1", "PAID"), (f"{number}M2", "PAID")]
+    assert len({entry["transaction_id"] for entry in shown["payments"]}) == 2
+    assert shown["paid_fen"] == 6800 + 3600
 
 
 @EVERY_DATABASE
 async def test_a_lost_notification_is_found_by_the_sweep_once_for_all_parts(stage: Stage) -> None:
-    buyer, _, started, payments = await begun(stage)
+    buyer, _, started, payment, _ = await begun(stage)
     await stage.control("faults", notifications="drop")
     await buyer.pay(started["invoke"])
     await stage.advance(6)
     report = await stage.shop.checkout.sweep_once()
-    assert await states() == (["PAID", "PAID"], "PAID")
+    assert await states() == ("PAID", "PAID")
     assert report["paid"] == 1
-    assert len(await calls(stage, payments[0].combine_out_trade_no)) == 1
+    assert len(await calls(stage, payment.number)) == 1
 
 
 async def missing(trade: dict[str, Any]) -> None:
@@ -166,15 +170,15 @@ WRONG += [other_number, half_paid, currency]
 async def test_a_notification_that_is_not_exactly_ours_never_pays(
     stage: Stage, diary: Diary, falsify: Any
 ) -> None:
-    _, _, _, payments = await begun(stage)
-    trade = await combined(payments)
+    _, _, _, payment, shares = await begun(stage)
+    trade = combined(payment, shares)
     await falsify(trade)
     assert await notify(stage, trade) == 204
-    assert await states() == (["OPEN", "OPEN"], "OPEN")
+    assert await states() == ("OPEN", "OPEN")
     assert [outcome for outcome, _ in await outcomes()] == ["REFUSED"]
     assert "trade refused" in diary.alarms
-    assert await notify(stage, await combined(payments)) == 204
-    assert await states() == (["PAID", "PAID"], "PAID")
+    assert await notify(stage, combined(payment, shares)) == 204
+    assert await states() == ("PAID", "PAID")
 
 
 @pytest.mark.parametrize("falsify", WRONG)
@@ -183,8 +187,8 @@ async def test_a_query_whose_parts_disagree_holds_the_whole(
 ) -> None:
     from wechat import combine
 
-    buyer, order, _, payments = await begun(stage)
-    trade = await combined(payments)
+    buyer, order, _, payment, shares = await begun(stage)
+    trade = combined(payment, shares)
     await falsify(trade)
 
     async def query(*_: Any) -> combine.Combined:
@@ -192,25 +196,26 @@ async def test_a_query_whose_parts_disagree_holds_the_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(combine, "query", query)
-        await stage.shop.checkout.payments.ask(payments[0], "test")
-    assert await states() == (["HELD", "HELD"], "OPEN")
+        await stage.shop.checkout.payments.ask(payment, "test")
+    assert await states() == ("HELD", "OPEN")
     answer = await buyer.start(order["order_no"])
     assert answer.json()["code"] == "PAYMENT_IN_PROGRESS"
-    number = payments[1].out_trade_no  # a person may close it by any part
+    number = shares[1].out_trade_no  # a person may close it by any part
     path = f"/api/admin/payments/{number}/close"
     closed = await stage.http.post(path, json={"reason": "refunded by hand"}, headers=ADMIN)
     assert closed.status_code == 200, closed.text
-    assert await states() == (["CLOSED", "CLOSED"], "OPEN")
+    assert closed.json()["out_trade_no"] == number
+    assert await states() == ("CLOSED", "OPEN")
 
 
 async def test_cancelling_closes_exactly_all_parts(stage: Stage) -> None:
-    buyer, order, started, payments = await begun(stage)
+    buyer, order, started, payment, shares = await begun(stage)
     answer = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     assert answer.json()["state"] == "CLOSED"
-    assert await states() == (["CLOSED", "CLOSED"], "CLOSED")
-    for payment in payments:
-        assert (await stage.truth(payment.out_trade_no))["trade_state"] == "CLOSED"
-        assert await moves(payment.out_trade_no) == [("NEW", "OPEN"), ("OPEN", "CLOSED")]
+    assert await states() == ("CLOSED", "CLOSED")
+    for share in shares:
+        assert (await stage.truth(share.out_trade_no))["trade_state"] == "CLOSED"
+    assert await moves(payment.number) == [("OPEN", "CLOSED")]
     assert (await buyer.pay(started["invoke"]))["err_msg"].startswith("requestPayment:fail")
 
 
@@ -220,18 +225,27 @@ async def test_an_expired_order_is_closed_by_the_sweep(stage: Stage) -> None:
     for _ in range(3):
         await stage.shop.checkout.sweep_once()
         await stage.advance(6)
-    assert await states() == (["CLOSED", "CLOSED"], "CLOSED")
+    assert await states() == ("CLOSED", "CLOSED")
 
 
 async def test_another_scene_closes_the_combined_payment_first(stage: Stage) -> None:
-    buyer, order, _, first = await begun(stage)
+    buyer, order, _, _, shares = await begun(stage)
     second = await buyer.start(order["order_no"], "native")
     assert second.status_code == 201, second.text
-    for payment in first:
-        assert (await stage.truth(payment.out_trade_no))["trade_state"] == "CLOSED"
-    assert len({one.out_trade_no for one in await Payment.all()}) == 4
+    for share in shares:
+        assert (await stage.truth(share.out_trade_no))["trade_state"] == "CLOSED"
+    assert len({share.out_trade_no for share in await Share.all()}) == 4
     await stage.control("scan", code_url=second.json()["code_url"])
     await paid(stage, buyer, order["order_no"])
+
+
+async def test_the_former_name_of_the_channel_is_understood(stage: Stage) -> None:
+    buyer = await stage.buyer()
+    order = await buyer.cart("puer", "cup")
+    body = {"scene": "miniprogram", "channel": "wechat_combine"}
+    answer = await buyer.post(f"/api/orders/{order['order_no']}/payments", body)
+    assert answer.status_code == 201, answer.text
+    assert (await Payment.get()).channel == "wechat"
 
 
 @EVERY_DATABASE
@@ -240,13 +254,13 @@ async def test_twenty_starts_at_once_are_one_combined_payment(stage: Stage) -> N
     order = await buyer.cart("puer", "cup")
     answers = await asyncio.gather(*(buyer.start(order["order_no"]) for _ in range(20)))
     assert {a.status_code for a in answers} == {200, 201}, [a.text for a in answers]
-    assert await Payment.all().count() == 2
+    assert (await Payment.all().count(), await Share.all().count()) == (1, 2)
     assert len({a.json()["out_trade_no"] for a in answers}) == 1
 
 
 @EVERY_DATABASE
 async def test_late_money_is_given_back_part_by_part(stage: Stage) -> None:
-    buyer, order, started, payments = await begun(stage)
+    buyer, order, started, _, shares = await begun(stage)
     await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     await buyer.pay(started["invoke"], force=True)
 
@@ -262,10 +276,10 @@ async def test_late_money_is_given_back_part_by_part(stage: Stage) -> None:
         return await Refund.filter(state="SUCCESS").count() == 2
 
     await until(back)
-    assert await states() == (["PAID", "PAID"], "CLOSED")
-    for payment in payments:
-        [refund] = (await stage.truth(payment.out_trade_no))["refunds"]
-        assert refund["refund"] == payment.total_fen
+    assert await states() == ("PAID", "CLOSED")
+    for share in shares:
+        [refund] = (await stage.truth(share.out_trade_no))["refunds"]
+        assert refund["refund"] == share.total_fen
 
 
 async def refund(stage: Stage, order_no: str, key: str, **body: Any) -> Any:
@@ -277,15 +291,15 @@ async def refund(stage: Stage, order_no: str, key: str, **body: Any) -> Any:
 async def test_each_part_is_refunded_alone_by_its_merchant_and_the_bills_agree(
     stage: Stage, two_merchants: str
 ) -> None:
-    buyer, order, started, payments = await begun(stage)
+    buyer, order, started, _, shares = await begun(stage)
     await buyer.pay(started["invoke"])
     await paid(stage, buyer, order["order_no"])
     unclear = await refund(stage, order["order_no"], "k1")
     assert (unclear.status_code, unclear.json()["code"]) == (400, "PART_REQUIRED")
-    for n, payment in enumerate(payments):
-        answer = await refund(stage, order["order_no"], f"k{n}", out_trade_no=payment.out_trade_no)
+    for n, share in enumerate(shares):
+        answer = await refund(stage, order["order_no"], f"k{n}", out_trade_no=share.out_trade_no)
         assert answer.status_code == 202, answer.text
-    too_much = {"refund_fen": 3501, "out_trade_no": payments[1].out_trade_no}
+    too_much = {"refund_fen": 3501, "out_trade_no": shares[1].out_trade_no}
     assert (await refund(stage, order["order_no"], "k9", **too_much)).json()["code"] == (
         "REFUND_EXCEEDS"
     )
@@ -296,16 +310,14 @@ async def test_each_part_is_refunded_alone_by_its_merchant_and_the_bills_agree(
 
     await until(back)
     sent = await calls(stage, "/refunds")
-    assert {one["status"] for one in sent} == {200}
-    assert [two_merchants in one["request_headers"]["authorization"] for one in sent] == [
-        False,
-        True,
-    ]
+    assert {entry["status"] for entry in sent} == {200}
+    signed_by = [entry["request_headers"]["authorization"] for entry in sent]
+    assert [two_merchants in header for header in signed_by] == [False, True]
     day = await next_noon(stage)
     assert (await compare(stage, day))[0] == []
-    rest = [(payments[0], 6700), (payments[1], 3500)]
-    for n, (payment, fen) in enumerate(rest):
-        more = {"refund_fen": fen, "out_trade_no": payment.out_trade_no}
+    rest = [(shares[0], 6700), (shares[1], 3500)]
+    for n, (share, fen) in enumerate(rest):
+        more = {"refund_fen": fen, "out_trade_no": share.out_trade_no}
         assert (await refund(stage, order["order_no"], f"rest{n}", **more)).status_code == 202
     await stage.advance(70)
     await stage.shop.checkout.sweep_once()
@@ -318,28 +330,42 @@ async def test_each_part_is_refunded_alone_by_its_merchant_and_the_bills_agree(
 
 
 async def test_one_parts_refund_may_fail_while_the_others_succeeds(stage: Stage) -> None:
-    buyer, order, started, payments = await begun(stage)
+    buyer, order, started, _, shares = await begun(stage)
     await buyer.pay(started["invoke"])
     await paid(stage, buyer, order["order_no"])
     await stage.control("faults", refunds="closed", times=1)
-    for n, payment in enumerate(payments):
-        await refund(stage, order["order_no"], f"k{n}", out_trade_no=payment.out_trade_no)
+    for n, share in enumerate(shares):
+        await refund(stage, order["order_no"], f"k{n}", out_trade_no=share.out_trade_no)
     await stage.advance(5)
 
     async def ended() -> bool:
-        found = await Refund.all().order_by("id").values_list("state", flat=True)
-        return list(found) == ["CLOSED", "SUCCESS"]
+        ends = await Refund.all().order_by("id").values_list("state", flat=True)
+        return list(ends) == ["CLOSED", "SUCCESS"]
 
     await until(ended)
     now = await Order.get()
     assert (now.state, now.refunded_fen, now.refunding_fen) == ("PAID", 100, 0)
 
 
-async def test_a_refund_in_a_merchant_platform_is_adopted_by_its_part(stage: Stage) -> None:
-    buyer, order, started, payments = await begun(stage)
+async def test_one_merchants_back_off_does_not_hold_the_others_refund(stage: Stage) -> None:
+    buyer, order, started, _, shares = await begun(stage)
     await buyer.pay(started["invoke"])
     await paid(stage, buyer, order["order_no"])
-    await stage.control("refund", out_trade_no=payments[1].out_trade_no, refund=50)
+    await stage.control("faults", refunds="not_enough", times=1)
+    for n, share in enumerate(shares):
+        await refund(stage, order["order_no"], f"k{n}", out_trade_no=share.out_trade_no)
+    rows = await Refund.all().order_by("id")
+    assert [(row.state, row.trouble) for row in rows] == [
+        ("PENDING", "NOT_ENOUGH"),
+        ("PROCESSING", ""),
+    ]
+
+
+async def test_a_refund_in_a_merchant_platform_is_adopted_by_its_part(stage: Stage) -> None:
+    buyer, order, started, _, shares = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    await stage.control("refund", out_trade_no=shares[1].out_trade_no, refund=50)
     await stage.advance(5)
 
     async def adopted() -> bool:
@@ -357,8 +383,9 @@ async def test_one_merchants_things_are_an_ordinary_order_of_that_merchant(
     started = (await buyer.start(order["order_no"])).json()
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
     await paid(stage, buyer, order["order_no"])
-    payment = await Payment.get()
+    payment, share = await Payment.get(), await Share.get()
     assert (payment.channel, payment.parties["mchid"]) == ("wechat", two_merchants)
+    assert (share.out_trade_no, share.merchant) == (payment.number, two_merchants)
 
 
 async def test_a_merchant_whose_keys_we_lack_is_not_sold_for(
@@ -373,17 +400,14 @@ async def test_a_merchant_whose_keys_we_lack_is_not_sold_for(
         assert (answer.status_code, answer.json()["code"]) == (409, "SCENE_OFF")
 
 
-async def test_ten_merchants_are_served_and_eleven_are_too_many(
+async def test_fifty_merchants_are_served_and_fifty_one_are_too_many(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combine: Any = stage.shop.checkout.channels["wechat_combine"]
-    client = combine.house.client
-    many = [f"90000000{n:02}" for n in range(10)]
-    house = replace(combine.house, others=dict.fromkeys(many, client))
-    monkeypatch.setattr(combine, "house", house)
-    assert combine.serves("miniprogram", ["", *many[:9]])
-    assert not combine.serves("miniprogram", ["", *many])
-    assert not combine.serves("miniprogram", [""])
+    channel: Any = stage.shop.checkout.channels["wechat"]
+    many = [f"90000000{n:02}" for n in range(50)]
+    monkeypatch.setattr(channel, "_clients", dict.fromkeys(many, channel._client))
+    assert channel.serves("miniprogram", ["", *many[:49]])
+    assert not channel.serves("miniprogram", ["", *many])
 
 
 @pytest.mark.parametrize("text", ["{}x", "[1]", '[{"mchid": "1"}]', "nowhere.json"])
@@ -391,6 +415,6 @@ async def test_wrong_keys_of_other_merchants_are_named(stage: Stage, text: str) 
     from shop.app import build
     from tests.shop.conftest import settings
 
-    whole = settings(stage.known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
+    good = settings(stage.known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
     with pytest.raises(ConfigError, match="SHOP_OTHER_MERCHANTS"):
-        build(Env({**whole, "SHOP_OTHER_MERCHANTS": text}))
+        build(Env({**good, "SHOP_OTHER_MERCHANTS": text}))
