@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+from tortoise.models import Model
+from tortoise.queryset import QuerySet
 
 from checkout.models import Event, Notification, Order, Payment, Refund, Transition
 from tests.chaos.buyers import ANSWERS, CHANNELS, Buyer
@@ -209,7 +211,7 @@ async def outcomes() -> dict[str, int]:
 
 async def bounded() -> dict[str, int]:
     """Count what is open although its time is over (money rule 7)."""
-    rows = {
+    rows: dict[str, QuerySet[Any]] = {
         "orders": Order.filter(state__in=("OPEN", "CLOSING")),
         "payments": Payment.filter(state__in=("NEW", "OPEN")),
         "refunds": Refund.filter(state="PENDING"),
@@ -219,7 +221,7 @@ async def bounded() -> dict[str, int]:
 
 async def unfinished() -> dict[str, int]:
     """Count what must not stay open."""
-    rows = {
+    rows: dict[str, QuerySet[Any]] = {
         "refunds under way": Refund.filter(state="PROCESSING"),
         "events": Event.filter(due_at__not_isnull=True),
         "notifications": Notification.filter(due_at__not_isnull=True),
@@ -230,7 +232,7 @@ async def unfinished() -> dict[str, int]:
 
 async def due(now: datetime) -> int:
     """Count what the sweep should have claimed by now."""
-    tables = (Order, Payment, Refund, Event, Notification)
+    tables: tuple[type[Model], ...] = (Order, Payment, Refund, Event, Notification)
     return sum([await table.filter(due_at__lte=now).count() for table in tables])
 
 

@@ -35,14 +35,14 @@ class Story(Buyer):
         await self._login()
         await self._start((await self._order())["order_no"])
         self.n += 1
-        await self._pay_late((await self._order())["order_no"])
+        await self._cancel_then_pay((await self._order())["order_no"])
         self.n += 1
         order_no = (await self._order())["order_no"]
         if started := await self._start(order_no):
             await self._pay(started)
         await self._refund(order_no)
 
-    async def _pay_late(self, order_no: str) -> None:
+    async def _cancel_then_pay(self, order_no: str) -> None:
         started = await self._start(order_no)
         await self._call("POST", f"/api/orders/{order_no}/cancel", {})
         if started:
