@@ -164,9 +164,9 @@ def test_a_payment_is_read_in_at_most_eight_files(files: tuple[str, ...]) -> Non
 
 
 def test_no_class_name_stands_twice_in_the_shop_s_process() -> None:
-    """Two readings of one protocol, wechat/ and huifu/, keep their own words."""
+    """One word, one thing: in the shop, the engine and the protocols that it speaks."""
     places: dict[str, list[str]] = {}
-    for folder in ("shop", "accounts", "checkout"):
+    for folder in ("shop", "accounts", "checkout", "wechat", "huifu"):
         for name, path in modules(folder).items():
             if ".migrations." in name:
                 continue

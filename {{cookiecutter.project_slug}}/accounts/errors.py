@@ -26,13 +26,13 @@ class LoginCodeInvalid(AccountsError):
     code = "LOGIN_CODE_INVALID"
 
 
-class LoginRefused(AccountsError):
+class LoginBlocked(AccountsError):
     """Raised when WeChat blocks this person's login (40226)."""
 
     code = "LOGIN_REFUSED"
 
 
-class SnapshotUser(LoginRefused):
+class SnapshotUser(LoginBlocked):
     """Raised for a snapshot page 快照页: its openid is virtual, so nobody may buy with it."""
 
 

@@ -195,7 +195,7 @@ def _translated(error: WeChatError) -> errors.AccountsError:
     if error.action == "login_again":
         return errors.LoginCodeInvalid(f"log in again: {error.sentence}")
     if error.action == "refused":
-        return errors.LoginRefused(error.sentence)
+        return errors.LoginBlocked(error.sentence)
     if error.errcode == 45011:
         return errors.TooManyLogins(error.sentence, retry_after=5)
     if error.action == "retry_later":

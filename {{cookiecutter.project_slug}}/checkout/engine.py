@@ -157,7 +157,7 @@ class Checkout:
         try:
             return await self.work.run(verb, seconds=SECONDS)
         except TimeoutError as error:
-            raise errors.OutcomeUnknown("this takes too long, ask again", retry_after=3) from error
+            raise errors.CallAgain("this takes too long, ask again", retry_after=3) from error
 
     async def drain(self, *, seconds: float) -> int:
         """Finish what is under way, before the database is closed; return what did not end."""

@@ -120,7 +120,7 @@ class WeChatUnproved(CheckoutError):
     code = "WECHAT_UNPROVED"
 
 
-class OutcomeUnknown(CheckoutError):
+class CallAgain(CheckoutError):
     """Raised when nobody knows yet whether it was done; nothing is lost, call again."""
 
     code = "OUTCOME_UNKNOWN"

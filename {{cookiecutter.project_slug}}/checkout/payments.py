@@ -71,7 +71,7 @@ class Payments:
 
         A live payment for another one is closed at WeChat first. Raises NotFound, OrderPaid,
         OrderClosed, OrderExpired, SceneOff, OpenidRequired, VirtualGoods, PaymentInProgress,
-        WeChatRefused, WeChatUnproved, TooManyRequests, OutcomeUnknown.
+        WeChatRefused, WeChatUnproved, TooManyRequests, CallAgain.
         """
         for _ in range(TRIES):
             order, items, live = await self._read(order_no, buyer)
@@ -86,7 +86,7 @@ class Payments:
             payment = await self._write_down(order, items, wanted, payer.client_ip)
             if payment is not None:
                 return await self._go_on(order, payment, is_new=True)
-        raise errors.OutcomeUnknown("others start payments of this order", retry_after=1)
+        raise errors.CallAgain("others start payments of this order", retry_after=1)
 
     async def _read(self, order_no: str, buyer: str) -> sql.OrderToPay:
         rows = await sql.order_to_pay(order_no)
@@ -398,9 +398,9 @@ def _answer(error: ch.ChannelError) -> errors.CheckoutError:
     }
     if isinstance(error, ch.Later):
         return errors.TooManyRequests("WeChat asks us to wait", retry_after=5)
-    if isinstance(error, ch.Refused):
+    if isinstance(error, ch.Declined):
         return errors.WeChatRefused(str(error), **words)
     if isinstance(error, ch.Unproved):
         log.alarm("an answer's signature does not hold: wrong public key?", why=str(error))
         return errors.WeChatUnproved("WeChat's answer could not be verified", **words)
-    return errors.OutcomeUnknown("WeChat did not answer, call again", retry_after=2)
+    return errors.CallAgain("WeChat did not answer, call again", retry_after=2)

@@ -162,7 +162,7 @@ class Refunds:
             trade = await self._channels[refund.channel].refund(refund, share)
         except ch.Later as error:
             await self._postpone(refund, share, error)
-        except ch.Refused as error:
+        except ch.Declined as error:
             await self._refused(refund, share, error)
         except ch.ChannelError as error:
             log.warning("refund unknown", number=refund.out_refund_no, why=str(error))
@@ -181,7 +181,7 @@ class Refunds:
         self._not_before[_merchant(share)] = self._clock.now() + wait
         await self._wait(refund, wait, trouble=error.code)
 
-    async def _refused(self, refund: Refund, share: Share, error: ch.Refused) -> None:
+    async def _refused(self, refund: Refund, share: Share, error: ch.Declined) -> None:
         """Begin a quiet period, unless a query knows the refund: an earlier sending may turn up."""
         log.warning(
             "refund refused",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tortoise.transactions import in_transaction
 
 from checkout import log
-from checkout.errors import OutcomeUnknown
+from checkout.errors import CallAgain
 from checkout.models import Order
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ async def again(unit: Callable[[], Awaitable[T]]) -> T:
     """Run a unit of reads and one transaction; run it again, whole, when it met another one.
 
     It begins from ids: never pass rows in that it changes, never call WeChat inside. Raises
-    OutcomeUnknown when it still collides after the last try or at the deadline.
+    CallAgain when it still collides after the last try or at the deadline.
     """
     for attempt in range(TRIES):
         try:
@@ -138,7 +138,7 @@ async def again(unit: Callable[[], Awaitable[T]]) -> T:
             log.info("collision", why=type(error).__name__, attempt=attempt)
             pause = random.uniform(0.5, 1.5) * 0.01 * 2**attempt  # noqa: S311
             if attempt == TRIES - 1 or time.monotonic() + pause > _deadline.get():
-                raise OutcomeUnknown(
+                raise CallAgain(
                     "the books are busy, call again",
                     retry_after=random.randint(1, 3),  # noqa: S311
                 ) from error

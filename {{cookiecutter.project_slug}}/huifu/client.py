@@ -9,7 +9,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import sign
-from .errors import AnswerNotProved, Malformed, OutcomeUnknown, Refused, SignatureInvalid
+from .errors import HuifuNotProved, HuifuRefused, HuifuSignatureInvalid, HuifuUnknown, Malformed
 
 HOST = "https://api.huifu.com"
 TIMEOUT = httpx.Timeout(connect=5, read=12, write=10, pool=5)
@@ -19,7 +19,7 @@ _NOT_DONE = (912, 921, 922)
 
 
 @dataclass(frozen=True)
-class Client:
+class HuifuClient:
     """One merchant's connection; `http` is yours to configure and to close."""
 
     http: httpx.AsyncClient
@@ -33,8 +33,8 @@ class Client:
     async def call(self, path: str, data: Mapping[str, str]) -> dict[str, Any]:
         """Send data, every value a string; return the proved `data` of an accepted answer.
 
-        Accepted is not paid: only trans_stat tells. Raises Refused, and OutcomeUnknown for
-        everything that may have been done (AnswerNotProved: the key does not fit).
+        Accepted is not paid: only trans_stat tells. Raises HuifuRefused, and HuifuUnknown for
+        everything that may have been done (HuifuNotProved: the key does not fit).
         """
         if not all(isinstance(value, str) for value in data.values()):
             raise ValueError("data: strings only, a number may be signed as another one")
@@ -48,23 +48,23 @@ class Client:
                 self.host + path, content=body, headers=headers, timeout=TIMEOUT
             )
         except httpx.HTTPError as error:
-            raise OutcomeUnknown(f"no answer ({type(error).__name__})") from error
+            raise HuifuUnknown(f"no answer ({type(error).__name__})") from error
         if answer.status_code in _NOT_DONE:
-            raise Refused(str(answer.status_code), "the gateway refused the request")
+            raise HuifuRefused(str(answer.status_code), "the gateway refused the request")
         if answer.status_code != 200:
-            raise OutcomeUnknown(f"HTTP {answer.status_code}", code=str(answer.status_code))
+            raise HuifuUnknown(f"HTTP {answer.status_code}", code=str(answer.status_code))
         return self._proved(answer.content)
 
     def _proved(self, body: bytes) -> dict[str, Any]:
         try:
             text, signature = sign.answer_text(body)
             sign.check(self.public_key, text, signature)
-        except (Malformed, SignatureInvalid) as error:
-            raise AnswerNotProved(f"the answer is not proved: {error}") from error
+        except (Malformed, HuifuSignatureInvalid) as error:
+            raise HuifuNotProved(f"the answer is not proved: {error}") from error
         data: dict[str, Any] = sign.fields(body)["data"]
         code, words = str(data.get("resp_code", "")), str(data.get("resp_desc", ""))
         if code in _UNKNOWN:
-            raise OutcomeUnknown(f"{code} {words}", code=code)
+            raise HuifuUnknown(f"{code} {words}", code=code)
         if code not in ACCEPTED:
-            raise Refused(code, words)
+            raise HuifuRefused(code, words)
         return data

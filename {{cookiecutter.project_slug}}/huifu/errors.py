@@ -1,13 +1,13 @@
 """Everything this folder raises.
 
 HuifuError
-├── SignatureInvalid   a message is not proved to come from Huifu
+├── HuifuSignatureInvalid   a message is not proved to come from Huifu
 ├── Malformed          it is proved, but not what Huifu documents
-├── Refused            nothing was done; `code` is resp_code
-│   ├── Later          a refund that waits: the same number again, later
-│   └── CannotClose    a code of this kind ends by its own time_expire, never by a close
-└── OutcomeUnknown     nobody knows: query before anything else
-    └── AnswerNotProved   an answer came whose sign is missing or does not fit
+├── HuifuRefused            nothing was done; `code` is resp_code
+│   ├── HuifuLater          a refund that waits: the same number again, later
+│   └── HuifuCannotClose    a code of this kind ends by its own time_expire, never by a close
+└── HuifuUnknown     nobody knows: query before anything else
+    └── HuifuNotProved   an answer came whose sign is missing or does not fit
 """
 
 #: what a refund's resp_code says when the same number shall be tried again later 稍后用原流水号重试
@@ -24,7 +24,7 @@ class HuifuError(Exception):
     """Raised when anything in this folder goes wrong; catch it to catch all of them."""
 
 
-class SignatureInvalid(HuifuError):
+class HuifuSignatureInvalid(HuifuError):
     """Raised when a message must not be believed; `reason` is a stable word for logs."""
 
     def __init__(self, reason: str, sentence: str) -> None:
@@ -40,7 +40,7 @@ class Malformed(HuifuError):
         self.field = field
 
 
-class Refused(HuifuError):
+class HuifuRefused(HuifuError):
     """Raised when Huifu did nothing; branch on `code`, never on the words."""
 
     def __init__(self, code: str, words: str) -> None:
@@ -49,15 +49,15 @@ class Refused(HuifuError):
         self.words = words
 
 
-class Later(Refused):
+class HuifuLater(HuifuRefused):
     """Raised by a refund that is not refused, only early: keep its number and try again later."""
 
 
-class CannotClose(Refused):
+class HuifuCannotClose(HuifuRefused):
     """Raised by the close of a payment that only its own time_expire ends."""
 
 
-class OutcomeUnknown(HuifuError):
+class HuifuUnknown(HuifuError):
     """Raised when a call may or may not have worked; `code` is resp_code if one came."""
 
     def __init__(self, reason: str, *, code: str = "") -> None:
@@ -66,7 +66,7 @@ class OutcomeUnknown(HuifuError):
         self.code = code
 
 
-class AnswerNotProved(OutcomeUnknown):
+class HuifuNotProved(HuifuUnknown):
     """Raised when an answer came, but nobody can tell that it is Huifu's.
 
     When it repeats, the public key is wrong: that is an alarm, not an outage.

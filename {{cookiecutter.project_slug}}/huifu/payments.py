@@ -15,8 +15,15 @@ from urllib.parse import parse_qsl
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import sign
-from .client import Client
-from .errors import CANNOT_CLOSE, REFUND_LATER, CannotClose, Later, Malformed, Refused
+from .client import HuifuClient
+from .errors import (
+    CANNOT_CLOSE,
+    REFUND_LATER,
+    HuifuCannotClose,
+    HuifuLater,
+    HuifuRefused,
+    Malformed,
+)
 
 BEIJING = timezone(timedelta(hours=8))
 CREATE, SCANPAY = "/v2/trade/payment/jspay", "/v2/trade/payment/scanpay"
@@ -25,7 +32,7 @@ GOODS_DESC_BYTES, REMARK_BYTES, REFUND_REMARK_BYTES = 127, 255, 84
 
 
 @dataclass(frozen=True)
-class Trade:
+class HuifuTrade:
     """What Huifu says of a payment or a refund; only trans_stat S is money.
 
     `end_time` is trans_finish_time, or what older generations call end_time. `bank_message` is the
@@ -44,7 +51,7 @@ class Trade:
     bank_message: str = ""
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any]) -> "Trade":
+    def parse(cls, data: Mapping[str, Any]) -> "HuifuTrade":
         """Read proved data; raise Malformed naming a field."""
         amount = _first(data, "trans_amt", "ord_amt", "actual_ref_amt")
         return cls(
@@ -77,7 +84,7 @@ class Notified:
     `original` is None for payments; of a refund it is found by req_date and req_seq_id.
     """
 
-    trade: Trade
+    trade: HuifuTrade
     notify_type: str
     is_refund: bool
     original: Original | None = None
@@ -94,7 +101,7 @@ class Notified:
         return f"RECV_ORD_ID_{self.trade.req_seq_id}"
 
 
-async def create(client: Client, data: Mapping[str, str]) -> dict[str, Any]:
+async def create(client: HuifuClient, data: Mapping[str, str]) -> dict[str, Any]:
     """Order 下单; returns pay_info (a JSON string: pass it on unchanged) or qr_code.
 
     `goods_desc` and `remark` are cut to what Huifu takes.
@@ -103,47 +110,47 @@ async def create(client: Client, data: Mapping[str, str]) -> dict[str, Any]:
     return await client.call(CREATE, _shortened(data, longest))
 
 
-async def query(client: Client, req_date: str, req_seq_id: str) -> Trade:
-    """Ask what became of our number; Refused 23000001 or 20000004 when unknown."""
+async def query(client: HuifuClient, req_date: str, req_seq_id: str) -> HuifuTrade:
+    """Ask what became of our number; HuifuRefused 23000001 or 20000004 when unknown."""
     asked = {"huifu_id": client.huifu_id, "org_req_date": req_date, "org_req_seq_id": req_seq_id}
     return _about(req_seq_id, await client.call(f"{SCANPAY}/query", asked))
 
 
-async def close(client: Client, data: Mapping[str, str]) -> str:
+async def close(client: HuifuClient, data: Mapping[str, str]) -> str:
     """Close an unpaid number, not in its first minute; returns trans_stat: S is closed.
 
-    Raises CannotClose for UnionPay codes: they end by their own time_expire.
+    Raises HuifuCannotClose for UnionPay codes: they end by their own time_expire.
     """
     try:
         return str((await client.call(f"{SCANPAY}/close", data)).get("trans_stat", ""))
-    except Refused as error:
+    except HuifuRefused as error:
         if error.code in CANNOT_CLOSE:
-            raise CannotClose(error.code, error.words) from error
+            raise HuifuCannotClose(error.code, error.words) from error
         raise
 
 
-async def close_query(client: Client, data: Mapping[str, str]) -> str:
+async def close_query(client: HuifuClient, data: Mapping[str, str]) -> str:
     """Ask what became of a close that was P, by the original number."""
     return str((await client.call(f"{SCANPAY}/closequery", data)).get("trans_stat", ""))
 
 
-async def refund(client: Client, data: Mapping[str, str]) -> Trade:
+async def refund(client: HuifuClient, data: Mapping[str, str]) -> HuifuTrade:
     """Ask for a refund; the same number again is the same refund. `remark` is cut.
 
-    Raises Later when it only waits, for money or for the payment: the refund stays wanted.
+    Raises HuifuLater when it only waits, for money or for the payment: the refund stays wanted.
     """
     asked = _shortened(data, {"remark": REFUND_REMARK_BYTES})
     try:
         answer = await client.call(f"{SCANPAY}/refund", asked)
-    except Refused as error:
+    except HuifuRefused as error:
         if error.code in REFUND_LATER:
-            raise Later(error.code, error.words) from error
+            raise HuifuLater(error.code, error.words) from error
         raise
     own = {name: value for name, value in answer.items() if not name.startswith("org_")}
     return _about(data["req_seq_id"], own)
 
 
-async def refund_query(client: Client, req_date: str, req_seq_id: str) -> Trade:
+async def refund_query(client: HuifuClient, req_date: str, req_seq_id: str) -> HuifuTrade:
     """Ask what became of a refund, by the refund's own date and number, never the payment's."""
     asked = {"huifu_id": client.huifu_id, "org_req_date": req_date, "org_req_seq_id": req_seq_id}
     return _about(req_seq_id, await client.call(f"{SCANPAY}/refundquery", asked))
@@ -152,7 +159,7 @@ async def refund_query(client: Client, req_date: str, req_seq_id: str) -> Trade:
 def read_notification(key: rsa.RSAPublicKey, body: bytes) -> Notified:
     """Prove and read a notification; the raw resp_data is what was signed.
 
-    Raises SignatureInvalid, Malformed.
+    Raises HuifuSignatureInvalid, Malformed.
     """
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)
@@ -165,7 +172,7 @@ def read_notification(key: rsa.RSAPublicKey, body: bytes) -> Notified:
     data = sign.fields(form["resp_data"])
     is_refund = "REFUND" in _first(data, "trans_type", "trade_type")
     own = {name: value for name, value in data.items() if not name.startswith("org_")}
-    trade = replace(Trade.parse(own), raw=data)
+    trade = replace(HuifuTrade.parse(own), raw=data)
     original = _original(data) if is_refund else None
     return Notified(trade, _first(data, "notify_type"), is_refund, original)
 
@@ -209,8 +216,8 @@ def _finished(data: Mapping[str, Any]) -> datetime | None:
     return None
 
 
-def _about(req_seq_id: str, said: Mapping[str, Any]) -> Trade:
-    found = Trade.parse(said)
+def _about(req_seq_id: str, said: Mapping[str, Any]) -> HuifuTrade:
+    found = HuifuTrade.parse(said)
     if found.req_seq_id != req_seq_id:
         raise Malformed("req_seq_id", f"{found.req_seq_id} is not what was asked")
     return found

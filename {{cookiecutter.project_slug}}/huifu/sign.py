@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from .errors import Malformed, SignatureInvalid
+from .errors import HuifuSignatureInvalid, Malformed
 
 _MARK = "\ue000"
 _MARKED = re.compile(f'"{_MARK}([^"{_MARK}]*){_MARK}"')
@@ -47,17 +47,17 @@ def sign(key: rsa.RSAPrivateKey, text: str) -> str:
 
 
 def check(key: rsa.RSAPublicKey, text: str, signature: str) -> None:
-    """Prove that Huifu signed exactly this text; raise SignatureInvalid with its reason."""
+    """Prove that Huifu signed exactly this text; raise HuifuSignatureInvalid with its reason."""
     if not signature:
-        raise SignatureInvalid("missing_header", "there is no sign")
+        raise HuifuSignatureInvalid("missing_header", "there is no sign")
     try:
         raw = base64.b64decode(signature, validate=True)
     except ValueError:
-        raise SignatureInvalid("undecodable", "the sign is not base64") from None
+        raise HuifuSignatureInvalid("undecodable", "the sign is not base64") from None
     try:
         key.verify(raw, text.encode(), padding.PKCS1v15(), hashes.SHA256())
     except InvalidSignature:
-        raise SignatureInvalid("bad_signature", "the sign does not fit") from None
+        raise HuifuSignatureInvalid("bad_signature", "the sign does not fit") from None
 
 
 def answer_text(body: bytes) -> tuple[str, str]:

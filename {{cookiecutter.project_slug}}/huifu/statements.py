@@ -12,8 +12,8 @@ from datetime import date, timedelta
 
 import httpx
 
-from .client import TIMEOUT, Client
-from .errors import Malformed, OutcomeUnknown
+from .client import TIMEOUT, HuifuClient
+from .errors import HuifuUnknown, Malformed
 from .payments import fen
 
 PATH = "/v2/trade/check/filequery"
@@ -45,7 +45,7 @@ class Line:
     state: str
 
 
-async def fetch(client: Client, day: date, data: dict[str, str]) -> list[bytes]:
+async def fetch(client: HuifuClient, day: date, data: dict[str, str]) -> list[bytes]:
     """Fetch the zips of a trade day; Huifu files them under the day after. Raises NotReady."""
     asked = {**data, "file_date": f"{day + timedelta(days=1):%Y%m%d}", "bill_type": "TRADE_BILL"}
     said = await client.call(PATH, asked)
@@ -89,7 +89,7 @@ async def _download(http: httpx.AsyncClient, url: str) -> bytes:
     try:
         answer = await http.get(url, timeout=TIMEOUT)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise OutcomeUnknown(f"the file was not fetched ({type(error).__name__})") from error
+        raise HuifuUnknown(f"the file was not fetched ({type(error).__name__})") from error
     if answer.status_code != 200 or len(answer.content) > MOST_BYTES:
-        raise OutcomeUnknown(f"the file was not fetched (HTTP {answer.status_code})")
+        raise HuifuUnknown(f"the file was not fetched (HTTP {answer.status_code})")
     return answer.content

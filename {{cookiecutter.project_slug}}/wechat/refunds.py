@@ -60,7 +60,7 @@ def refund_order(
     return body
 
 
-async def create(client: Client, body: bytes | Mapping[str, Any]) -> "Refund":
+async def create(client: Client, body: bytes | Mapping[str, Any]) -> "RefundAnswer":
     """Ask for a refund; the same bytes again are the same refund. Mostly PROCESSING at first.
 
     Raises what Client.post raises, and MalformedAnswer. meanings.is_later() knows what is no
@@ -70,7 +70,9 @@ async def create(client: Client, body: bytes | Mapping[str, Any]) -> "Refund":
     return _about(asked.get("out_refund_no"), await client.post(_PATH, body))
 
 
-async def query(client: Client, *, out_refund_no: str, sub_mchid: str | None = None) -> "Refund":
+async def query(
+    client: Client, *, out_refund_no: str, sub_mchid: str | None = None
+) -> "RefundAnswer":
     """Ask what became of our number 商户退款单号; Refused RESOURCE_NOT_EXISTS when unknown."""
     path = f"{_PATH}/{quote(_number(out_refund_no), safe='*@')}"
     return _about(
@@ -79,7 +81,7 @@ async def query(client: Client, *, out_refund_no: str, sub_mchid: str | None = N
 
 
 @dataclass(frozen=True)
-class Refund:
+class RefundAnswer:
     """What WeChat says of one refund; fields it did not send are None, new words are kept.
 
     `status` is SUCCESS, PROCESSING, CLOSED (nothing went back; a new number may try again) or
@@ -103,17 +105,17 @@ class Refund:
     raw: dict[str, Any] = field(repr=False)
 
     @classmethod
-    def parse(cls, answer: dict[str, Any]) -> "Refund":
+    def parse(cls, answer: dict[str, Any]) -> "RefundAnswer":
         """Read the answer of create or query; raise MalformedAnswer naming a field."""
         return cls._read(answer, fields.string(answer, "status"))
 
     @classmethod
-    def parse_notification(cls, resource: dict[str, Any]) -> "Refund":
+    def parse_notification(cls, resource: dict[str, Any]) -> "RefundAnswer":
         """Read a decrypted notification, where status is called refund_status."""
         return cls._read(resource, fields.string(resource, "refund_status"))
 
     @classmethod
-    def _read(cls, data: dict[str, Any], status: str) -> "Refund":
+    def _read(cls, data: dict[str, Any], status: str) -> "RefundAnswer":
         amount = fields.group(data, "amount")
         refund_fen, total_fen = fields.fen(amount, "refund"), fields.fen(amount, "total")
         if not refund_fen or not total_fen:
@@ -140,12 +142,12 @@ class Refund:
         )
 
 
-def open_refund(apiv3_key: bytes, envelope: Envelope) -> Refund:
+def open_refund(apiv3_key: bytes, envelope: Envelope) -> RefundAnswer:
     """Decrypt a refund's notification; raise DecryptFailed, or MalformedAnswer if it is none."""
     if envelope.original_type != "refund":
         raise MalformedAnswer("resource.original_type", f"{envelope.original_type} is no refund")
     opened = open_resource(apiv3_key, envelope.resource)
-    return Refund.parse_notification(fields.json_object("resource", opened))
+    return RefundAnswer.parse_notification(fields.json_object("resource", opened))
 
 
 def is_v2_xml(body: bytes) -> bool:
@@ -157,8 +159,8 @@ def is_v2_xml(body: bytes) -> bool:
     return bool(_V2_START.match(body)) and b"<req_info>" in body
 
 
-def _about(out_refund_no: object, answer: dict[str, Any]) -> Refund:
-    found = Refund.parse(answer)
+def _about(out_refund_no: object, answer: dict[str, Any]) -> RefundAnswer:
+    found = RefundAnswer.parse(answer)
     if found.out_refund_no != out_refund_no:
         raise MalformedAnswer("out_refund_no", f"{found.out_refund_no} is not what was asked")
     return found

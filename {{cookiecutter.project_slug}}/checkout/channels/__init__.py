@@ -21,12 +21,12 @@ from checkout.channels._errors import (
     BillBroken,
     CannotClose,
     ChannelError,
+    Declined,
     Later,
     NoBillYet,
     NoSuchTrade,
     NotProved,
     NumberTaken,
-    Refused,
     Unknown,
     Unproved,
     Unreadable,
@@ -42,12 +42,12 @@ __all__ = [
     "BillBroken",
     "CannotClose",
     "ChannelError",
+    "Declined",
     "Later",
     "NoBillYet",
     "NoSuchTrade",
     "NotProved",
     "NumberTaken",
-    "Refused",
     "Unknown",
     "Unproved",
     "Unreadable",
@@ -257,7 +257,7 @@ class Channel(Protocol):
     async def prepay(self, payment: Payment) -> dict[str, str]:
         """Send the stored request 下单; return what `invoke` needs later.
 
-        Raises Unknown, Unproved, Later, Refused, AlreadyPaid, NumberTaken, AnswerLost.
+        Raises Unknown, Unproved, Later, Declined, AlreadyPaid, NumberTaken, AnswerLost.
         """
         ...
 
@@ -268,14 +268,14 @@ class Channel(Protocol):
     async def query(self, payment: Payment, shares: Sequence[Share]) -> Trade:
         """Ask what became of a payment 查单.
 
-        Raises Unknown, Unproved, Later, NoSuchTrade, Refused.
+        Raises Unknown, Unproved, Later, NoSuchTrade, Declined.
         """
         ...
 
     async def close(self, payment: Payment, shares: Sequence[Share]) -> None:
         """Make the number unpayable 关单; return only when that is proved.
 
-        Raises Unknown, Unproved, Later, CannotClose, AlreadyPaid, NoSuchTrade, Refused.
+        Raises Unknown, Unproved, Later, CannotClose, AlreadyPaid, NoSuchTrade, Declined.
         """
         ...
 
@@ -284,7 +284,7 @@ class Channel(Protocol):
         ...
 
     async def refund(self, refund: Refund, share: Share) -> RefundTrade:
-        """Send the stored request 退款. Raises Unknown, Unproved, Later, Refused."""
+        """Send the stored request 退款. Raises Unknown, Unproved, Later, Declined."""
         ...
 
     async def query_refund(
@@ -292,14 +292,14 @@ class Channel(Protocol):
     ) -> RefundTrade:
         """Ask what became of a refund 查退款; `request` is what `refund` sent, if we did.
 
-        Raises Unknown, Unproved, Later, NoSuchTrade, Refused.
+        Raises Unknown, Unproved, Later, NoSuchTrade, Declined.
         """
         ...
 
     def bill(self, day: date) -> AsyncIterator[BillRow]:
         """Fetch and prove the bill of a day in Beijing 账单, then yield its rows.
 
-        Raises NoBillYet, BillBroken, Unknown, Refused.
+        Raises NoBillYet, BillBroken, Unknown, Declined.
         """
         ...
 

@@ -42,23 +42,23 @@ class CannotClose(ChannelError):
     """Raised when this kind of payment cannot be closed: it ends by its own time_expire."""
 
 
-class Refused(ChannelError):
+class Declined(ChannelError):
     """Raised when the call was refused with their code; alone it decides nothing."""
 
 
-class NoSuchTrade(Refused):
+class NoSuchTrade(Declined):
     """Raised when they do not know the number (404)."""
 
 
-class AlreadyPaid(Refused):
+class AlreadyPaid(Declined):
     """Raised when they say the number is paid: query it."""
 
 
-class NumberTaken(Refused):
+class NumberTaken(Declined):
     """Raised when they say the number is closed, or taken by other parameters: query it."""
 
 
-class AnswerLost(Refused):
+class AnswerLost(Declined):
     """Raised when they have the number, but give the answer of its prepay only once."""
 
 

@@ -33,7 +33,7 @@ def _in_our_words(error: errors.WeChatError) -> ch.ChannelError:
     if isinstance(error, errors.AnswerNotProved):
         return ch.Unproved(str(error), **words)
     if meanings.is_openid_mismatch(error):  # one of its forms is a 500; it never gets better
-        return ch.Refused(error.message, **words)
+        return ch.Declined(error.message, **words)
     if isinstance(error, errors.OutcomeUnknown):
         return ch.Unknown(str(error), **words)
     if isinstance(error, errors.TryAgain) and error.status == 202 and not error.code:
@@ -43,14 +43,14 @@ def _in_our_words(error: errors.WeChatError) -> ch.ChannelError:
     return _refused(error, words)
 
 
-def _refused(error: errors.ApiError, words: Mapping[str, str]) -> ch.Refused:
+def _refused(error: errors.ApiError, words: Mapping[str, str]) -> ch.Declined:
     if meanings.is_unknown_number(error):
         return ch.NoSuchTrade(error.message, **words)
     if meanings.is_paid(error):
         return ch.AlreadyPaid(error.message, **words)
     if meanings.is_closed(error) or meanings.is_same_number_other_parameters(error):
         return ch.NumberTaken(error.message, **words)
-    return ch.Refused(error.message, **words)
+    return ch.Declined(error.message, **words)
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def postponed(until_mended: Collection[str]) -> Iterator[None]:
     try:
         with translated():
             yield
-    except ch.Refused as error:
+    except ch.Declined as error:
         words: dict[str, Any] = {"code": error.code, "request_id": error.request_id}
         if error.code in until_mended:
             raise ch.Later(str(error), seconds=300, alarm=True, **words) from error

@@ -23,8 +23,8 @@ from checkout.models import Payment, Refund, Share
 from checkout.scenes import SCENES as WECHAT_SCENES
 from checkout.scenes import Scene
 from huifu import errors, payments, sign, statements
-from huifu.client import Client
-from huifu.payments import BEIJING, Trade
+from huifu.client import HuifuClient
+from huifu.payments import BEIJING, HuifuTrade
 
 PATH, REFUND_PATH = "/notify/huifu/payment", "/notify/huifu/refund"
 #: what Huifu adds to WeChat's scenes
@@ -73,7 +73,7 @@ class Huifu:
     widget_scenes: Sequence[str] = ()
     notifications: Mapping[str, str] = {PATH: "payment", REFUND_PATH: "refund"}
 
-    def __init__(self, own: Config, client: Client, clock: Clock) -> None:
+    def __init__(self, own: Config, client: HuifuClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
         self._url = own.public_url
@@ -233,7 +233,7 @@ class Huifu:
         """Prove a notification 验签; two come for one payment, from channel and accounting."""
         try:
             notified = payments.read_notification(self._client.public_key, body)
-        except errors.SignatureInvalid as error:
+        except errors.HuifuSignatureInvalid as error:
             raise ch.NotProved(str(error), code=error.reason) from error
         except errors.Malformed as error:
             raise ch.NotProved(str(error), code="undecodable") from error
@@ -262,7 +262,7 @@ class Huifu:
         what, advice = "Huifu accepts our signature", ""
         try:
             await payments.query(self._client, _day(self._clock.now()), "doctor0000000000")
-        except errors.Refused as error:
+        except errors.HuifuRefused as error:
             if error.code not in errors.UNKNOWN_NUMBER:
                 advice = f"{error}: compare SHOP_HUIFU_ID, SHOP_HUIFU_SYS_ID and the keys"
         except errors.HuifuError as error:
@@ -274,7 +274,7 @@ class Huifu:
         """Close nothing: the http client belongs to whoever gave it."""
 
 
-def _trade(answer: Trade) -> ch.Trade:
+def _trade(answer: HuifuTrade) -> ch.Trade:
     """Translate their trade; their hf_seq_id is our transaction_id."""
     if answer.trans_stat == "F" and answer.bank_message:
         log.warning("not paid", number=answer.req_seq_id, bank_message=answer.bank_message)
@@ -315,13 +315,13 @@ def _heard(notified: payments.Notified) -> ch.Trade | ch.RefundTrade:
     )
 
 
-def _original_fen(trade: Trade) -> int | None:
+def _original_fen(trade: HuifuTrade) -> int | None:
     """Return what the whole payment cost, where a refund's notification says it."""
     text = trade.raw.get("org_ord_amt")
     return payments.fen(str(text)) if text else None
 
 
-def _refund_trade(answer: Trade, share: Share) -> ch.RefundTrade:
+def _refund_trade(answer: HuifuTrade, share: Share) -> ch.RefundTrade:
     """Translate a refund that was asked for by its own number."""
     return ch.RefundTrade(
         out_refund_no=answer.req_seq_id,
@@ -351,28 +351,28 @@ def _translated() -> Iterator[None]:
     """Turn Huifu's errors into the channel protocol's."""
     try:
         yield
-    except errors.Refused as error:
+    except errors.HuifuRefused as error:
         raise _refused(error) from error
-    except errors.AnswerNotProved as error:
+    except errors.HuifuNotProved as error:
         raise ch.Unproved(str(error), code=error.code) from error
-    except errors.OutcomeUnknown as error:
+    except errors.HuifuUnknown as error:
         raise ch.Unknown(str(error), code=error.code) from error
     except errors.HuifuError as error:
         raise ch.Unknown(str(error)) from error
 
 
-def _refused(error: errors.Refused) -> ch.ChannelError:
+def _refused(error: errors.HuifuRefused) -> ch.ChannelError:
     code = error.code
-    if isinstance(error, errors.Later):
+    if isinstance(error, errors.HuifuLater):
         no_funds = code in NO_FUNDS
         return ch.Later(str(error), code=code, seconds=300 if no_funds else 60, alarm=no_funds)
-    if isinstance(error, errors.CannotClose):
+    if isinstance(error, errors.HuifuCannotClose):
         return ch.CannotClose(str(error), code=code)
     if code in errors.UNKNOWN_NUMBER:
         return ch.NoSuchTrade(str(error), code=code)
     if code in errors.NUMBER_USED:
         return ch.AnswerLost(str(error), code=code)
-    kind = ch.AlreadyPaid if code in FINAL else ch.Refused
+    kind = ch.AlreadyPaid if code in FINAL else ch.Declined
     return kind(str(error), code=code)
 
 
@@ -407,7 +407,7 @@ def read(env: Env, own: Config) -> HuifuConfig | None:
 def build(config: HuifuConfig, own: Config, http: httpx.AsyncClient, clock: Clock) -> ch.Channel:
     """Build the channel."""
     host = {"host": own.sandbox_url} if own.sandbox_url else {}
-    client = Client(
+    client = HuifuClient(
         http,
         config.sys_id,
         config.product_id,

@@ -381,7 +381,7 @@ def _as_in_refunds(parties: Mapping[str, str]) -> dict[str, str]:
     return {"sp_mchid": parties["mchid"], "sub_mchid": parties["sub_mchid"]}
 
 
-def _refund_trade(refund: refunds.Refund) -> ch.RefundTrade:
+def _refund_trade(refund: refunds.RefundAnswer) -> ch.RefundTrade:
     state = refund.status if refund.status in REFUND_STATES else "PROCESSING"
     return ch.RefundTrade(
         out_refund_no=refund.out_refund_no,

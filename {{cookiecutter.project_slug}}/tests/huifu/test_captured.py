@@ -16,13 +16,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from huifu import errors, payments, sign
-from huifu.client import Client
+from huifu.client import HuifuClient
 
 OURS = rsa.generate_private_key(65537, 2048)
 FOLDER = Path(__file__).parent / "captured"
 FILES = sorted(FOLDER.glob("*.json"))
 NUMBER = {"req_seq_id": "S20261121000001R01", "req_date": "20261122"}
-CALLS: dict[str, Callable[[Client, dict[str, str]], Awaitable[Any]]] = {
+CALLS: dict[str, Callable[[HuifuClient, dict[str, str]], Awaitable[Any]]] = {
     "huifu prepay": lambda client, _: payments.create(client, NUMBER),
     "huifu query": lambda client, body: payments.query(
         client, "20261121", body.get("org_req_seq_id", "S1")
@@ -31,13 +31,13 @@ CALLS: dict[str, Callable[[Client, dict[str, str]], Awaitable[Any]]] = {
     "huifu refund": lambda client, _: payments.refund(client, NUMBER),
 }
 KINDS: dict[str, type[errors.HuifuError]] = {
-    "later": errors.Later,
-    "cannot be closed": errors.CannotClose,
-    "unknown": errors.OutcomeUnknown,
-    "unknown number": errors.Refused,
-    "same number other parameters": errors.Refused,
-    "final": errors.Refused,
-    "refused": errors.Refused,
+    "later": errors.HuifuLater,
+    "cannot be closed": errors.HuifuCannotClose,
+    "unknown": errors.HuifuUnknown,
+    "unknown number": errors.HuifuRefused,
+    "same number other parameters": errors.HuifuRefused,
+    "final": errors.HuifuRefused,
+    "refused": errors.HuifuRefused,
 }
 PROOFS = ("captured", "official", "report")
 
@@ -51,13 +51,13 @@ def having(means: set[str]) -> list[Path]:
     return [path for path in FILES if read(path)["means"] in means]
 
 
-def client(data: dict[str, str], key: rsa.RSAPrivateKey = OURS) -> Client:
+def client(data: dict[str, str], key: rsa.RSAPrivateKey = OURS) -> HuifuClient:
     text = sign.request_text(data)
     body = f'{{"data":{text},"sign":"{sign.sign(key, text)}"}}'
     http = httpx.AsyncClient(
         transport=httpx.MockTransport(lambda _: httpx.Response(200, text=body))
     )
-    return Client(http, "6666", "SHOP", "6666", OURS, OURS.public_key())
+    return HuifuClient(http, "6666", "SHOP", "6666", OURS, OURS.public_key())
 
 
 def notified(form: dict[str, str]) -> payments.Notified:
@@ -92,17 +92,17 @@ async def test_every_refusal_is_understood(path: Path) -> None:
 @pytest.mark.parametrize("path", having(set(KINDS)), ids=lambda path: path.stem)
 async def test_a_refusal_of_somebody_else_is_not_believed(path: Path) -> None:
     answer, other = read(path), rsa.generate_private_key(65537, 1024)
-    with pytest.raises(errors.AnswerNotProved):
+    with pytest.raises(errors.HuifuNotProved):
         await CALLS[answer["call"]](client(answer["body"], other), answer["body"])
 
 
 @pytest.mark.parametrize("code", errors.REFUND_LATER)
 async def test_what_waits_as_a_refund_is_refused_as_an_order(code: str) -> None:
     answer = client({"resp_code": code, "resp_desc": "x"})
-    with pytest.raises(errors.Refused) as caught:
+    with pytest.raises(errors.HuifuRefused) as caught:
         await payments.create(answer, NUMBER)
-    assert type(caught.value) is errors.Refused
-    with pytest.raises(errors.Later):
+    assert type(caught.value) is errors.HuifuRefused
+    with pytest.raises(errors.HuifuLater):
         await payments.refund(answer, NUMBER)
 
 
@@ -173,7 +173,7 @@ async def test_texts_are_cut_to_the_bytes_that_huifu_takes() -> None:
 
     sent: list[dict[str, str]] = []
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    huifu = Client(http, "6666", "SHOP", "6666", OURS, OURS.public_key())
+    huifu = HuifuClient(http, "6666", "SHOP", "6666", OURS, OURS.public_key())
     texts = {"goods_desc": "茶" * 60, "remark": "店" * 100, "wx_data": "数" * 200}
     await payments.create(huifu, {**NUMBER, **texts})
     await payments.refund(huifu, {**NUMBER, "remark": "退" * 30})

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from checkout.channels.huifu import ALIPAY_SCANNER
 from huifu import payments, sign, statements
-from huifu.client import Client
-from huifu.errors import Malformed, OutcomeUnknown, Refused, SignatureInvalid
+from huifu.client import HuifuClient
+from huifu.errors import HuifuRefused, HuifuSignatureInvalid, HuifuUnknown, Malformed
 
 VECTORS = {
     vector["id"]: vector
@@ -28,9 +28,9 @@ OURS = rsa.generate_private_key(65537, 2048)
 Answers = Callable[[httpx.Request], httpx.Response]
 
 
-def client(answer: Answers) -> Client:
+def client(answer: Answers) -> HuifuClient:
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    return Client(http, "6666", "SHOP", "6666", OURS, OURS.public_key())
+    return HuifuClient(http, "6666", "SHOP", "6666", OURS, OURS.public_key())
 
 
 def said(**data: Any) -> Answers:
@@ -73,7 +73,7 @@ class TestVectors:
         found = payments.read_notification(THEIRS, urlencode(form).encode())
         assert found.received == case["expected_reply"]
         resorted = sign.request_text(json.loads(case["raw_resp_data"]))
-        with pytest.raises(SignatureInvalid):
+        with pytest.raises(HuifuSignatureInvalid):
             payments.read_notification(THEIRS, urlencode({**form, "resp_data": resorted}).encode())
 
     def test_the_link_of_alipays_app_is_encoded(self) -> None:
@@ -134,23 +134,23 @@ class TestCalls:
 
     @pytest.mark.parametrize("code", ["91111119", "98888888", "99999999", "20000001"])
     async def test_a_system_error_is_an_unknown_outcome(self, code: str) -> None:
-        with pytest.raises(OutcomeUnknown, match=code):
+        with pytest.raises(HuifuUnknown, match=code):
             await client(said(resp_code=code)).call("/", {})
 
     @pytest.mark.parametrize("code", ["10000000", "20000000", "23000003", "", "10000"])
     async def test_another_code_is_a_refusal(self, code: str) -> None:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HuifuRefused) as caught:
             await client(said(resp_code=code, resp_desc="no")).call("/", {})
         assert caught.value.code == code
 
     @pytest.mark.parametrize("status", [912, 921, 922])
     async def test_the_gateway_refuses_before_it_does_anything(self, status: int) -> None:
-        with pytest.raises(Refused, match=str(status)):
+        with pytest.raises(HuifuRefused, match=str(status)):
             await client(lambda request: httpx.Response(status)).call("/", {})
 
     @pytest.mark.parametrize("status", [301, 404, 412, 500, 502, 512, 911, 914, 923])
     async def test_every_other_status_is_an_unknown_outcome(self, status: int) -> None:
-        with pytest.raises(OutcomeUnknown, match=str(status)):
+        with pytest.raises(HuifuUnknown, match=str(status)):
             await client(lambda request: httpx.Response(status)).call("/", {})
 
     @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ class TestCalls:
         [b"", b"[]", b'{"data":1}', b'{"data":{"resp_code":"10000000"}}', b"\xff", b"[" * 9999],
     )
     async def test_an_answer_that_is_not_proved_is_an_unknown_outcome(self, body: bytes) -> None:
-        with pytest.raises(OutcomeUnknown, match="not proved"):
+        with pytest.raises(HuifuUnknown, match="not proved"):
             await client(lambda request: httpx.Response(200, content=body)).call("/", {})
 
     async def test_no_answer_is_an_unknown_outcome(self) -> None:
         def answer(request: httpx.Request) -> httpx.Response:
             raise httpx.ReadTimeout("late")
 
-        with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
+        with pytest.raises(HuifuUnknown, match="ReadTimeout"):
             await client(answer).call("/", {})
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from checkout.bill import BEIJING, Bill, Count
-from checkout.channels import BillBroken, BillRow, NoBillYet, Refused
+from checkout.channels import BillBroken, BillRow, Declined, NoBillYet
 from checkout.models import BillDifference, Payment, Refund, Share
 from shop.settings import ROOT
 from tests.shop.conftest import Stage, settings
@@ -70,10 +70,10 @@ async def test_a_falsified_line_is_reported_as_its_kind_and_nothing_else_is(
 ) -> None:
     day, number, refund = await a_day(stage)
     await stage.control("faults", bill=fault)
-    found, _ = await compare(stage, day)
-    assert [one[0] for one in found] == [kind]
+    differences, _ = await compare(stage, day)
+    assert [name for name, _ in differences] == [kind]
     if not fault.startswith("extra"):
-        assert found[0][1] == (refund if "refund" in kind else number)
+        assert differences[0][1] == (refund if "refund" in kind else number)
 
 
 @EVERY_DATABASE
@@ -106,7 +106,7 @@ async def test_there_is_no_bill_of_today_nor_before_ten_in_the_morning(stage: St
     await stage.advance(12 * 3600 + 60)
     with pytest.raises(NoBillYet):
         await compare(stage, day + timedelta(days=1))
-    with pytest.raises(Refused, match="三个月"):
+    with pytest.raises(Declined, match="三个月"):
         await compare(stage, day - timedelta(days=200))
 
 
@@ -203,7 +203,7 @@ async def test_the_command_tells_by_its_exit_code(stage: Stage, sandbox_url: str
     assert (code, out) == (0, f"{day}: 3 rows, 0 foreign, 0 differences\n")
     await stage.control("faults", bill="wrong_amount")
     code, out, _ = await command("--date", str(day), "--json")
-    one = {
+    difference = {
         "channel": "wechat",
         "kind": "amount",
         "number": number,
@@ -211,7 +211,7 @@ async def test_the_command_tells_by_its_exit_code(stage: Stage, sandbox_url: str
         "there": "10000",
     }
     assert (code, json.loads(out)) == (
-        1, {"date": str(day), "rows": 3, "foreign": 0, "differences": [one]},
+        1, {"date": str(day), "rows": 3, "foreign": 0, "differences": [difference]},
     )  # fmt: skip
     await stage.control("faults", bill="wrong_hash")
     code, out, error = await command("--date", str(day))

@@ -1,6 +1,5 @@
 """One fact, one transaction: how many statements and commits each call may cost."""
 
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -85,10 +84,10 @@ def _marked(method: Any) -> Any:
 
 
 @pytest.fixture
-def counter(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
+def counter(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Counter:
     counter = Counter()
     counter.watch(monkeypatch)
-    yield counter
+    return counter
 
 
 @EVERY_DATABASE

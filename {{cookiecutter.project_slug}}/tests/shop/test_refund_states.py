@@ -238,7 +238,7 @@ async def test_two_hundred_refunds_at_once_take_no_more_than_was_paid_and_no_mor
         while True:
             try:
                 return (await refunds.start(order.order_no, fen, "r", key)).is_new
-            except errors.OutcomeUnknown:
+            except errors.CallAgain:
                 continue
             except (errors.RefundLimit, errors.RefundExceeds):
                 return False

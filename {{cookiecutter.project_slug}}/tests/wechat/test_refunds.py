@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wechat import notify, refunds
 from wechat.errors import DecryptFailed, MalformedAnswer, OutcomeUnknown, RateLimited, Refused
-from wechat.refunds import Refund
+from wechat.refunds import RefundAnswer
 
 ORDER: dict[str, Any] = {
     "out_trade_no": "S2026112100000001",
@@ -194,12 +194,14 @@ async def test_a_server_error_or_an_unproved_answer_leaves_the_refund_unknown(wo
 
 @pytest.mark.parametrize("status", ["SUCCESS", "PROCESSING", "ABNORMAL", "CLOSED", "SOMETHING_NEW"])
 def test_states_are_kept_as_they_come(status: str) -> None:
-    assert Refund.parse({**ANSWER, "status": status}).status == status
-    assert Refund.parse_notification({**NOTIFIED, "refund_status": status}).status == status
+    assert RefundAnswer.parse({**ANSWER, "status": status}).status == status
+    assert RefundAnswer.parse_notification({**NOTIFIED, "refund_status": status}).status == status
 
 
 def test_the_old_word_close_is_closed() -> None:
-    assert Refund.parse_notification({**NOTIFIED, "refund_status": "CLOSE"}).status == "CLOSED"
+    assert (
+        RefundAnswer.parse_notification({**NOTIFIED, "refund_status": "CLOSE"}).status == "CLOSED"
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,24 +226,26 @@ def test_the_old_word_close_is_closed() -> None:
 )
 def test_a_wrong_field_is_named(changed: dict[str, Any], field: str) -> None:
     with pytest.raises(MalformedAnswer) as caught:
-        Refund.parse({**ANSWER, **changed})
+        RefundAnswer.parse({**ANSWER, **changed})
     assert caught.value.field == field
 
 
 def test_an_answer_and_a_notification_cannot_be_taken_for_each_other() -> None:
     with pytest.raises(MalformedAnswer, match=r"^status: "):
-        Refund.parse(NOTIFIED)
+        RefundAnswer.parse(NOTIFIED)
     with pytest.raises(MalformedAnswer, match=r"^refund_status: "):
-        Refund.parse_notification(ANSWER)
+        RefundAnswer.parse_notification(ANSWER)
 
 
 def test_the_buyers_account_does_not_reach_a_log() -> None:
-    found = Refund.parse(ANSWER)
+    found = RefundAnswer.parse(ANSWER)
     assert found.user_received_account == "招商银行信用卡0403"
     assert "0403" not in repr(found)
 
 
-def opened(world: Any, content: Any = NOTIFIED, key: bytes | None = None, **changed: Any) -> Refund:
+def opened(
+    world: Any, content: Any = NOTIFIED, key: bytes | None = None, **changed: Any
+) -> RefundAnswer:
     resource = {**world.sealed(json.dumps(content).encode(), extra="refund")}
     body = {
         "id": "3119dfba-e649-5eec-ab1e-3412bc4d2e17",
@@ -328,7 +332,7 @@ JSON = st.recursive(
 @given(name=st.sampled_from(sorted(ANSWER)), value=JSON)
 def test_whatever_stands_in_a_field_only_malformed_answer_is_raised(name: str, value: Any) -> None:
     try:
-        found = Refund.parse({**ANSWER, name: value})
+        found = RefundAnswer.parse({**ANSWER, name: value})
     except MalformedAnswer:
         return
     assert type(found.refund_fen) is int

@@ -238,7 +238,7 @@ def _translated(error: BankSays) -> ch.ChannelError:
     """Turn the bank's words into the channel protocol's."""
     kinds: Mapping[str, type[ch.ChannelError]] = {
         "BUSY": ch.Later,
-        "NEVER": ch.Refused,
+        "NEVER": ch.Declined,
         "LOST": ch.Unknown,
         "CUT": ch.Unknown,
         "PAID": ch.AlreadyPaid,
