@@ -3,15 +3,13 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from checkout.config import ConfigError, Env
+from checkout.config import ConfigError
 from shop import database, log, settings
-from shop.settings import ROOT
 
 COMMANDS = {
     "serve": "take orders and payments 启动",
@@ -56,17 +54,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def environment() -> Env:
-    """Return the process's environment over the `.env` file."""
-    return Env(os.environ, ROOT / ".env")
-
-
 def serve(args: argparse.Namespace) -> int:
     """Serve until SIGTERM; one process is one instance."""
-    from shop.app import build
-    from shop.web.server import create_app
+    from shop.app import create_app
 
-    app = create_app(build(environment()), sweep=not args.no_sweep)
+    app = create_app(sweep=not args.no_sweep)
     app.run(args.host, args.port, single_process=True, motd=False, access_log=False)
     return 0
 
@@ -80,8 +72,7 @@ def demo(args: argparse.Namespace) -> int:
 
 def migrate(_: argparse.Namespace) -> int:
     """Apply the migrations."""
-    env = environment()
-    url = settings.load(env).database_url
+    url = settings.load(settings.environment()).database_url
     applied = asyncio.run(database.migrate(url))
     print("applied: " + ", ".join(applied) if applied else "the schema is up to date")
     return 0
@@ -96,7 +87,7 @@ async def _sweep(*, once: bool) -> int:
     from checkout.work import forever
     from shop.app import build
 
-    shop = build(environment())
+    shop = build(settings.environment())
     await shop.start()
     try:
         if once:
@@ -118,7 +109,7 @@ async def _bill(day: date, *, as_json: bool) -> int:
     from checkout.channels import ChannelError, NoBillYet
     from shop.app import build
 
-    shop = build(environment())
+    shop = build(settings.environment())
     await shop.start()
     differences, rows, foreign = [], 0, 0
     try:
@@ -151,7 +142,7 @@ def doctor(_: argparse.Namespace) -> int:
     """Print what is right and what is wrong; exit 1 when anything is."""
     from shop import doctor as examine
 
-    findings = asyncio.run(examine.findings(environment()))
+    findings = asyncio.run(examine.findings(settings.environment()))
     print(examine.report(findings))
     return 0 if all(finding.ok for finding in findings) else 1
 

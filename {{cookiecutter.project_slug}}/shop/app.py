@@ -7,10 +7,11 @@ checkout/notifications → a channel → the ledger.
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from sanic import Sanic
 
 from accounts.login import Login
 from accounts.sessions import Sessions
@@ -24,6 +25,7 @@ from checkout.events import Hooks
 from shop import database, log, on_paid, settings
 from shop.metrics import Metrics
 from shop.settings import Settings
+from shop.web.server import server_of
 
 T = TypeVar("T")
 DRAIN_SECONDS = 8
@@ -93,6 +95,16 @@ class Shop:
         """Close every client."""
         await self.checkout.aclose()
         await self.http.aclose()
+
+
+def create_app(*, sweep: bool = True) -> Sanic[Any, Any]:
+    """Return the shop as a Sanic app, by the settings of the environment and `.env`.
+
+    The sanic command takes it: `sanic shop.app:create_app --factory --single-process`. Raises
+    ConfigError naming what is wrong.
+    """
+    log.configure()
+    return server_of(build(settings.environment()), sweep=sweep)
 
 
 def build(env: Env) -> Shop:

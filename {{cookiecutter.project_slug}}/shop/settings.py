@@ -1,5 +1,6 @@
 """Settings: every SHOP_ name, read once from the environment and `.env`, handed on as configs."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class Settings:
     def secure(self) -> bool:
         """Tell whether the public URL is https, so that cookies are Secure."""
         return self.public_url.startswith("https://")
+
+
+def environment() -> Env:
+    """Return the process's environment over the `.env` file."""
+    return Env(os.environ, ROOT / ".env")
 
 
 def load(env: Env) -> Settings:

@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
@@ -10,9 +10,11 @@ from sanic.response import BaseHTTPResponse
 from checkout.log import request_id
 from checkout.work import forever
 from shop import log, routes
-from shop.app import Shop
 from shop.web import admin, collect, health, login, notify, openapi, orders, pages
 from shop.web.api import answer_failure
+
+if TYPE_CHECKING:
+    from shop.app import Shop
 
 APIS = (orders.api, collect.api, login.api, admin.api)
 CONFIG = {
@@ -27,7 +29,7 @@ CONFIG = {
 }
 
 
-def create_app(shop: Shop, *, sweep: bool = True, name: str = "shop") -> Sanic[Any, Any]:
+def server_of(shop: "Shop", *, sweep: bool = True, name: str = "shop") -> Sanic[Any, Any]:
     """Return the server; `sweep` runs the sweep inside it, every second."""
     app: Sanic[Any, Any] = Sanic(name, configure_logging=False)
     app.config.update({**CONFIG, "PROXIES_COUNT": shop.settings.proxies_count})
@@ -69,7 +71,7 @@ async def _begin(request: Request) -> None:
     log.begin(request.headers.get("x-request-id", ""))
 
 
-async def _finish(shop: Shop, request: Request, response: BaseHTTPResponse) -> None:
+async def _finish(shop: "Shop", request: Request, response: BaseHTTPResponse) -> None:
     response.headers["X-Request-ID"] = request_id.get()
     if shop.leaving and request.stream is not None:
         request.stream.keep_alive = False  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ from checkout.models import Payment, Share, Transition
 from sandbox.keys import Keys
 from shop import database, on_paid
 from shop.app import build
-from shop.web.server import create_app
+from shop.web.server import server_of
 from tests.chaos.judge import LIVE, judge
 from tests.chaos.nursery import is_committed
 from tests.chaos.storm import unfinished
@@ -60,7 +60,7 @@ class Books:
         listener = socket.create_server(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
         built = build(Env(conftest.settings(credentials, sandbox_url, origin, self.url)))
-        server = create_app(built, sweep=False, name=f"walk-{next(_names)}")
+        server = server_of(built, sweep=False, name=f"walk-{next(_names)}")
         server.config.update(LEAVE_SECONDS=0, TOUCHUP=False)
         await self.stack.enter_async_context(serve(server, listener))
         http = httpx.AsyncClient(base_url=origin, trust_env=False, timeout=30)

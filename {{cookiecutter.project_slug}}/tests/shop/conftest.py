@@ -24,7 +24,7 @@ from sandbox.keys import Keys, make_keys
 from shop import database
 from shop.app import Shop, build
 from shop.log import LOGGERS
-from shop.web.server import create_app
+from shop.web.server import server_of
 from tests.sandbox.kit import sandbox_server, serve
 from tests.shop.databases import Servers
 
@@ -211,7 +211,7 @@ async def stage(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         more = more_settings(known) if callable(more_settings) else more_settings
         built = build(Env(settings(known, sandbox_url, url, database_url) | more))
-        server = create_app(built, sweep=False, name=f"shop-{next(_names)}")
+        server = server_of(built, sweep=False, name=f"shop-{next(_names)}")
         server.config.LEAVE_SECONDS = 0
         server.config.TOUCHUP = False  # it can be done only once in a process
         async with (

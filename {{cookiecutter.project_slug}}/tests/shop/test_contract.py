@@ -10,7 +10,7 @@ from tortoise.connection import get_connection
 from checkout.models import Payment
 from shop import routes
 from shop.web import pages
-from shop.web.server import create_app
+from shop.web.server import server_of
 from tests.shop.conftest import Stage
 from tests.shop.kit import ADMIN, WeChat, document, fits, paying
 
@@ -71,7 +71,7 @@ async def test_no_route_is_missing_in_the_document(stage: Stage) -> None:
         "/qr.svg",
     }
     paths |= {"/{name}"}  # as Sanic writes the MP_verify file
-    app = create_app(stage.shop, name="routes-of-the-shop")
+    app = server_of(stage.shop, name="routes-of-the-shop")
     owners = f"{app.name}.{routes.blueprint.name}."  # shop/routes.py is documented by its owner
     ours = [route.path for route in app.router.routes if not route.name.startswith(owners)]
     served = {re.sub(r"<(\w+):[^>]*>", r"{\1}", path) for path in ours}
