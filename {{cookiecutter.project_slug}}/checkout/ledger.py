@@ -451,7 +451,7 @@ class Ledger:
                 cause,
                 after,
                 refund_id=trade.refund_id,
-                accepted_at=trade.accepted_at or refund.accepted_at or refund.sent_at or now,
+                accepted_at=trade.accepted_at or refund.accepted_at or refund.sent_at,
                 refunded_at=trade.refunded_at if step == "SUCCESS" else None,
                 reserved_fen=refund.reserved_fen,
                 due_at=now + REFUND_LOOK if step in ("PROCESSING", "ABNORMAL") else None,

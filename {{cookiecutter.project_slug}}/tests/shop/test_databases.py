@@ -28,8 +28,8 @@ async def test_times_come_back_as_they_went_in_whatever_their_zone(stage: Stage)
 
 
 async def test_people_whose_openids_differ_only_in_case_are_two_buyers(stage: Stage) -> None:
-    one, two = await stage.buyer("oAbCdEf"), await stage.buyer("oaBCDEF")
-    ids = {(await buyer.get("/api/me")).json()["buyer"] for buyer in (one, two)}
+    lower, upper = await stage.buyer("oAbCdEf"), await stage.buyer("oaBCDEF")
+    ids = {(await buyer.get("/api/me")).json()["buyer"] for buyer in (lower, upper)}
     assert len(ids) == 2
 
 

@@ -92,9 +92,9 @@ def put(folder: Path, *, days: int, pair: bool = True, serial: int = 0) -> Env:
 def test_the_certificate_beside_the_key_is_examined(
     tmp_path: Path, case: dict[str, int], wrong: str | None
 ) -> None:
-    found = doctor.certificate(put(tmp_path, **case))
-    assert [finding.what for finding in found if not finding.ok] == ([wrong] if wrong else [])
-    assert all(finding.advice for finding in found if not finding.ok)
+    examined = doctor.certificate(put(tmp_path, **case))
+    assert [finding.what for finding in examined if not finding.ok] == ([wrong] if wrong else [])
+    assert all(finding.advice for finding in examined if not finding.ok)
 
 
 def test_a_certificate_that_is_none_is_said_so(tmp_path: Path) -> None:

@@ -140,15 +140,15 @@ def test_the_command_alone_prints_the_commands() -> None:
 async def test_doctor_finds_nothing_wrong_with_a_healthy_shop(
     stage: Stage, good: dict[str, str], database_url: str
 ) -> None:
-    found = await findings(good, database_url)
-    assert [finding for finding in found if not finding.ok] == []
+    examined = await findings(good, database_url)
+    assert [finding for finding in examined if not finding.ok] == []
 
 
 async def findings(good: dict[str, str], url: str, **changes: str) -> list[Any]:
     """Examine a changed shop in a process of its own (Tortoise serves one database a process)."""
     code = "import asyncio, json, os; from shop import doctor; from shop.settings import Env;"
-    code += "found = asyncio.run(doctor.findings(Env(os.environ)));"
-    code += "print(json.dumps([[f.ok, f.what, f.advice] for f in found]))"
+    code += "examined = asyncio.run(doctor.findings(Env(os.environ)));"
+    code += "print(json.dumps([[f.ok, f.what, f.advice] for f in examined]))"
     env = os.environ | good | {"SHOP_DATABASE_URL": url} | changes
     import asyncio
 
@@ -172,8 +172,8 @@ async def findings(good: dict[str, str], url: str, **changes: str) -> list[Any]:
 async def test_doctor_names_what_is_wrong(
     stage: Stage, good: dict[str, str], database_url: str, changes: dict[str, str], expected: str
 ) -> None:
-    found = await findings(good, database_url, **changes)
-    wrong = {finding.what: finding.advice for finding in found if not finding.ok}
+    examined = await findings(good, database_url, **changes)
+    wrong = {finding.what: finding.advice for finding in examined if not finding.ok}
     assert expected in wrong
     assert wrong[expected]
 
