@@ -443,6 +443,9 @@ class Ledger:
         refund, now = rows.refund, self._clock.now()
         steps = ["PROCESSING"] if refund.state in ("PENDING", "REJECTED") else []
         steps += [trade.state] if trade.state != "PROCESSING" else []
+        # a day's bill is compared by it; a refund made elsewhere may tell only its end
+        accepted_at = trade.accepted_at or refund.accepted_at or refund.sent_at
+        accepted_at = accepted_at or trade.refunded_at
         await self._book(rows, steps[-1])
         for step in steps:
             await self._move(
@@ -451,7 +454,7 @@ class Ledger:
                 cause,
                 after,
                 refund_id=trade.refund_id,
-                accepted_at=trade.accepted_at or refund.accepted_at or refund.sent_at,
+                accepted_at=accepted_at,
                 refunded_at=trade.refunded_at if step == "SUCCESS" else None,
                 reserved_fen=refund.reserved_fen,
                 due_at=now + REFUND_LOOK if step in ("PROCESSING", "ABNORMAL") else None,
