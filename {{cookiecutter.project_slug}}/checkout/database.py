@@ -30,9 +30,13 @@ PRAGMAS = {"busy_timeout": "1000", "synchronous": "FULL"}
 #: as on PostgreSQL: a second look inside a transaction sees what others committed, and an UPDATE
 #: counts the rows that it met (CLIENT_FOUND_ROWS), not only those that it changed
 MYSQL = {
-    "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "init_command": "SET SESSION innodb_lock_wait_timeout = 1"
+    " /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED' */"  # MySQL's name of it
+    " /*M!100000 , SESSION tx_isolation = 'READ-COMMITTED' */",  # MariaDB's
     "client_flag": 2,
 }
+#: a lock is waited for at most a second: what collides runs again, within its deadline
+POSTGRES = {"server_settings": {"lock_timeout": "1000"}}
 #: to MySQL's default collation oAb and oaB are one openid
 BY_BYTES = "utf8mb4 COLLATE utf8mb4_bin"
 LOCKS = {
@@ -58,11 +62,10 @@ def connection(url: str, folder: Path | None = None) -> str | dict[str, Any]:
     if parts.scheme == "sqlite":
         query = dict(parse_qsl(parts.query))
         return f"sqlite://{sqlite_path(url, folder)}?{urlencode({**PRAGMAS, **query})}"
-    if parts.scheme == "mysql":
-        expanded: dict[str, Any] = expand_db_url(url)
-        expanded["credentials"] = {**MYSQL, **expanded["credentials"]}
-        return expanded
-    return url
+    expanded: dict[str, Any] = expand_db_url(url)
+    needed = MYSQL if parts.scheme == "mysql" else POSTGRES
+    expanded["credentials"] = {**needed, **expanded["credentials"]}
+    return expanded
 
 
 def sqlite_path(url: str, folder: Path | None = None) -> Path:

@@ -443,9 +443,10 @@ class Ledger:
         refund, now = rows.refund, self._clock.now()
         steps = ["PROCESSING"] if refund.state in ("PENDING", "REJECTED") else []
         steps += [trade.state] if trade.state != "PROCESSING" else []
-        # a day's bill is compared by it; a refund made elsewhere may tell only its end
-        accepted_at = trade.accepted_at or refund.accepted_at or refund.sent_at
-        accepted_at = accepted_at or trade.refunded_at
+        # a day's bill is compared by it; a refund made elsewhere may tell only its end, and one
+        # that was sent twice, because an answer was lost, was accepted before that end
+        times = [trade.accepted_at or refund.accepted_at or refund.sent_at, trade.refunded_at]
+        accepted_at = min(filter(None, times), default=None)
         await self._book(rows, steps[-1])
         for step in steps:
             await self._move(

@@ -160,8 +160,7 @@ class Refund(Model):
 
     `origin` is admin, surplus or merchant_platform. `reserved_fen` is what it holds of the
     share's cap. `trouble` is why a PENDING one still waits; `refused_at` when it was refused and
-    its quiet period began. `accepted_at` is None where nobody told it: made in the merchant
-    platform, and the channel does not say when.
+    its quiet period began. `accepted_at` is WeChat's time or the best we know, None: nothing.
     """
 
     id = fields.BigIntField(primary_key=True)

@@ -368,7 +368,7 @@ ADD_TO_ORDER = Statement(
 )
 REFUND_ORDER = Statement(
     """UPDATE checkout_order SET state = 'REFUNDED'
-    WHERE id = :id AND state = 'PAID' AND refunded_fen = total_fen""",
+    WHERE id = :id AND state = 'PAID' AND refunded_fen >= total_fen""",
     Order,
 )
 

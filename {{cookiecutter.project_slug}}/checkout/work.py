@@ -76,8 +76,7 @@ class Work:
 
 
 async def _within(unit: Coroutine[Any, Any, T], seconds: float | None) -> T:
-    if seconds is not None:
-        _deadline.set(time.monotonic() + seconds)
+    _deadline.set(float("inf") if seconds is None else time.monotonic() + seconds)
     return await unit
 
 
