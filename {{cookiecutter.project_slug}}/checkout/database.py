@@ -40,8 +40,8 @@ POSTGRES = {"server_settings": {"lock_timeout": "1000"}}
 #: to MySQL's default collation oAb and oaB are one openid
 BY_BYTES = "utf8mb4 COLLATE utf8mb4_bin"
 LOCKS = {
-    "postgres": "SELECT pg_advisory_xact_lock(905512)",
-    "mysql": "SELECT GET_LOCK('checkout_migrate', 120)",
+    "postgres": ("SET LOCAL lock_timeout = '2min'", "SELECT pg_advisory_xact_lock(905512)"),
+    "mysql": ("SELECT GET_LOCK('checkout_migrate', 120)",),
 }
 #: Tortoise's settings of the engine's tables
 APP = {"models": ["checkout.models"], "migrations": "checkout.migrations"}
@@ -151,8 +151,8 @@ async def _check_mysql(client: BaseDBAsyncClient) -> None:
 @asynccontextmanager
 async def _one_at_a_time(client: BaseDBAsyncClient, name: str) -> AsyncIterator[None]:
     """Hold the database's own lock while migrating."""
-    statement = LOCKS.get(client.capabilities.dialect)
-    if statement is None:
+    statements = LOCKS.get(client.capabilities.dialect)
+    if statements is None:
         with _file_lock(Path(client.filename)):  # type: ignore[attr-defined]
             yield
         return
@@ -160,7 +160,8 @@ async def _one_at_a_time(client: BaseDBAsyncClient, name: str) -> AsyncIterator[
 
     async def hold() -> None:  # in a task of its own: the migration must not run inside it
         async with transaction():
-            await get_connection(name).execute_query(statement)
+            for statement in statements:
+                await get_connection(name).execute_query(statement)
             held.set()
             await done.wait()
 
