@@ -249,3 +249,13 @@ async def test_only_a_matching_proof_frees_a_held_payment(ledger: Ledger, by: st
     assert (await Payment.get(id=payment.id)).state == "HELD"
     await hear(ledger, payment, by=by)
     assert (await Payment.get(id=payment.id)).state == "PAID"
+
+
+async def test_an_order_that_was_closed_meanwhile_is_not_closed_again(ledger: Ledger) -> None:
+    order = await new_order("CLOSING")
+    stale = await Order.get(id=order.id)
+    for row in (order, stale):
+        async with transaction() as after:
+            await ledger._close_order(row, "test", after)
+    assert await history(order.order_no) == [(order.order_no, "CLOSING", "CLOSED")]
+    assert await Event.filter(order_id=order.id).count() == 1
