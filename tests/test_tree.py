@@ -134,7 +134,9 @@ def test_only_the_ledger_moves_a_state() -> None:
     writers = set()
     for name, path in modules("checkout").items() | modules("shop").items():
         text = path.read_text(encoding="utf-8")
-        moves = r"compare_and_set\(|sql\.(OPEN_PAYMENT|CLOSE_ORDER|REFUND_ORDER)|update\([^)]*state="
+        moves = (
+            r"compare_and_set\(|sql\.(OPEN_PAYMENT|CLOSE_ORDER|REFUND_ORDER)|update\([^)]*state="
+        )
         if re.search(moves, text) and not name.endswith(".sql"):
             writers.add(name)
     assert writers == {"checkout.ledger"}
