@@ -110,3 +110,24 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
     assert await moves(started["out_trade_no"]) == [("OPEN", "PAID")]
     assert await moves(order["order_no"]) == [("CLOSING", "PAID")]
     assert await outcomes() == [("APPLIED", "")]
+
+
+@EVERY_DATABASE
+async def test_an_order_cancelled_between_reading_and_writing_gets_no_payment(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buyer = await stage.buyer()
+    order_no = (await buyer.order())["order_no"]
+    payments = stage.shop.checkout.payments
+    read = payments._read
+
+    async def overtaken(*args: Any) -> Any:
+        rows = await read(*args)
+        await stage.shop.checkout.cancel(order_no)
+        return rows
+
+    monkeypatch.setattr(payments, "_read", overtaken)
+    answer = await buyer.start(order_no)
+    assert (answer.status_code, answer.json()["code"]) == (409, "ORDER_CLOSED")
+    assert await Payment.all().count() == 0
+    assert (await Order.get()).state == "CLOSED"
