@@ -112,7 +112,6 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
     assert await outcomes() == [("APPLIED", "")]
 
 
-@EVERY_DATABASE
 async def test_an_order_cancelled_between_reading_and_writing_gets_no_payment(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
