@@ -9,7 +9,7 @@ import pytest
 from checkout.models import Event, Order, Payment
 from tests.shop.conftest import Diary, Stage
 from tests.shop.databases import EVERY_DATABASE
-from tests.shop.kit import moves, outcomes, paying, until
+from tests.shop.kit import WeChat, moves, outcomes, paying, until
 
 
 async def test_rule_7_a_lost_notification_is_found_by_the_sweep(stage: Stage) -> None:
@@ -190,3 +190,25 @@ async def test_refresh_asks_wechat_at_most_once_in_three_seconds(stage: Stage) -
     await asyncio.gather(*(buyer.get(path) for _ in range(20)))
     log = (await stage.sandbox.get("/_sandbox/log")).json()["entries"]
     assert sum(started["out_trade_no"] + "?" in entry["url"] for entry in log) == 1
+
+
+@EVERY_DATABASE
+async def test_rule_8_a_payment_that_becomes_paid_makes_the_live_one_due_at_once(
+    stage: Stage,
+) -> None:
+    buyer, order, first = await paying(stage)
+    second = (await buyer.start(order["order_no"], "native")).json()
+    await Payment.filter(live__isnull=False).update(
+        due_at=stage.shop.clock.now() + timedelta(days=1)
+    )
+    wechat = WeChat(stage)
+    late = await wechat.notify(await wechat.trade(first["out_trade_no"]))
+    assert late.status_code == 204
+    await stage.shop.checkout.work.drain(seconds=5)
+    live = await Payment.get(number=second["out_trade_no"])
+    assert live.due_at is not None
+    assert live.due_at <= stage.shop.clock.now()
+    await stage.shop.checkout.sweep_once()
+    assert (await Payment.get(id=live.id)).state == "CLOSED"
+    assert (await stage.truth(second["out_trade_no"]))["trade_state"] == "CLOSED"
+    assert (await Order.get()).state == "PAID"
