@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from checkout.channels import Trade, TradeShare
 from checkout.clock import Clock
 from checkout.events import Events, Hooks
-from checkout.ledger import Ledger, Query
+from checkout.ledger import Ledger, Outcome, Query
 from checkout.models import Event, Notification, Order, Payment, Refund, Share, Transition
 from checkout.notifications import Arrival
 from checkout.work import AfterCommit, Overtaken, Work, transaction
@@ -259,3 +259,16 @@ async def test_an_order_that_was_closed_meanwhile_is_not_closed_again(ledger: Le
             await ledger._close_order(row, "test", after)
     assert await history(order.order_no) == [(order.order_no, "CLOSING", "CLOSED")]
     assert await Event.filter(order_id=order.id).count() == 1
+
+
+async def test_an_open_notification_is_decided_by_whoever_is_first(ledger: Ledger) -> None:
+    arrival = Arrival("wechat", "payment", "key", {}, b"", Clock().now())
+    async with transaction():
+        await arrival.store(Outcome("UNMATCHED", "unknown number"), "S1", None)
+    first, stale = await Notification.get(), await Notification.get()
+    async with transaction():
+        await arrival.store(Outcome("APPLIED"), "S1", first)
+    with pytest.raises(Overtaken):
+        async with transaction():
+            await arrival.store(Outcome("UNMATCHED", "unknown number"), "S1", stale)
+    assert (await Notification.get()).outcome == "APPLIED"
