@@ -118,7 +118,7 @@ class RefundAnswer:
     def _read(cls, data: dict[str, Any], status: str) -> "RefundAnswer":
         amount = fields.group(data, "amount")
         refund_fen, total_fen = fields.fen(amount, "refund"), fields.fen(amount, "total")
-        if not refund_fen or not total_fen:
+        if refund_fen is None or total_fen is None:
             raise MalformedAnswer("amount", "without refund or total")
         return cls(
             refund_id=fields.string(data, "refund_id"),

@@ -133,8 +133,7 @@ class WeChatV2:
     async def query(self, payment: Payment, shares: Sequence[Share]) -> ch.Trade:
         """Ask by our own number 查询订单."""
         with translated():
-            answer = await v2.query(self.client, payment.parties["appid"], payment.number)
-        return trade(answer)
+            return trade(await v2.query(self.client, payment.parties["appid"], payment.number))
 
     async def close(self, payment: Payment, shares: Sequence[Share]) -> None:
         """Close by our own number 关闭订单; returning means a proved SUCCESS."""
@@ -191,12 +190,13 @@ class WeChatV2:
                 refund = v2_refunds.open_refund(self.client.key, body)
                 return ch.ReasonToAsk(refund.out_trade_no, refund.out_refund_no)
             answer = v2.read_payment(self.client, body)
+            paid = trade(answer)
         except errors.SignatureInvalid as error:
             raise ch.NotProved(str(error), code=error.reason) from error
         except (errors.DecryptFailed, errors.MalformedAnswer) as error:
             raise ch.NotProved(str(error), code="undecodable") from error
         key = f"{answer.transaction_id or answer.out_trade_no}-{answer.trade_state}"
-        return ch.Proved(key, trade(answer))
+        return ch.Proved(key, paid)
 
     def read(self, body: bytes) -> ch.Trade | ch.RefundTrade | None:
         """Read a stored notification again; result_code FAIL is no payment and changes nothing."""
@@ -233,6 +233,7 @@ def trade(answer: TransactionV2) -> ch.Trade:
         parties=parties,
         transaction_id=answer.transaction_id,
         total_fen=answer.total_fen,
+        payer_total_fen=v2.fen(answer.raw, "cash_fee"),
         currency=answer.currency,
     )
     return ch.Trade(

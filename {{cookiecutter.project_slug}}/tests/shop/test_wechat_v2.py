@@ -79,6 +79,14 @@ async def test_it_pays_end_to_end(stage: Stage, scene: str) -> None:
     assert await Event.filter(kind="on_paid").count() == 1
 
 
+async def test_a_coupon_lowers_what_was_paid_not_what_was_owed(stage: Stage) -> None:
+    buyer, order, started = await begun(stage)
+    await buyer.pay(started["invoke"], coupon_fen=900)
+    await paid(stage, buyer, order["order_no"])
+    shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
+    assert (shown["total_fen"], shown["paid_fen"]) == (9900, 9000)
+
+
 async def test_without_a_channel_the_buyer_pays_by_v3(stage: Stage) -> None:
     buyer = await stage.buyer()
     await buyer.start((await buyer.order())["order_no"])
@@ -240,6 +248,25 @@ async def test_a_refund_of_the_merchant_platform_is_heard_of_and_confirmed(stage
     assert (await Refund.get()).state == "SUCCESS"
     assert (await Order.get()).refunded_fen == 2
     assert (await compare(stage, await next_noon(stage)))[0] == []
+
+
+async def test_a_refund_of_the_merchant_platform_that_no_query_confirms_comes_again(
+    stage: Stage,
+) -> None:
+    """Nobody signs it and it is not stored: answered SUCCESS it would be lost."""
+    buyer, order, started = await begun(stage)
+    await buyer.pay(started["invoke"])
+    await paid(stage, buyer, order["order_no"])
+    await stage.control("faults", answers={"refund_query": "500"})
+    await stage.control("refund", out_trade_no=started["out_trade_no"], refund=100)
+
+    async def is_refused() -> bool:
+        entries = (await stage.sandbox.get("/_sandbox/log")).json()["entries"]
+        told = [e for e in entries if e["kind"] == "notification" and "refund" in e["url"]]
+        return bool(told) and told[-1]["status"] == 500
+
+    await until(is_refused)
+    assert await Refund.all().count() == 0
 
 
 async def test_a_refund_notification_that_lies_changes_nothing(stage: Stage) -> None:
