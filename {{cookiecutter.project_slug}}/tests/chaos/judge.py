@@ -12,7 +12,7 @@ from checkout.models import Event, Order, Payment, Refund, Share, Transition
 Row = dict[str, Any]
 LIVE = ("NEW", "OPEN", "HELD")
 PAID = ("PAID", "REFUNDED")
-#: only this channel's answers say what a coupon took off
+#: only the answers of these books say what a coupon took off
 TELLS_COUPONS = "wechat"
 
 
@@ -156,7 +156,7 @@ def _order(order: Order, books: Books, there: dict[str, Row]) -> list[str]:
 
 def _paid_there(share: Share, there: dict[str, Row]) -> int:
     row = there.get(share.out_trade_no)
-    if row is None or share.channel != TELLS_COUPONS:
+    if row is None or not share.channel.startswith(TELLS_COUPONS):
         return share.total_fen
     return int(row["payer_total"] or 0)
 
