@@ -185,10 +185,10 @@ def test_every_code_reason_and_alarm_of_the_shop_is_explained() -> None:
 
 def test_every_error_has_a_status() -> None:
     table = (PROJECT / "shop/web/errors.py").read_text(encoding="utf-8")
-    known = set(re.findall(r'^    "([A-Z_]+)": \d{3},', table, re.M))
+    listed = set(re.findall(r'^    "([A-Z_]+)": \d{3},', table, re.M))
     for name in ("checkout/errors.py", "accounts/errors.py", "shop/web/errors.py"):
         codes = re.findall(r'\bcode = "(\w+)"', (PROJECT / name).read_text(encoding="utf-8"))
-        assert set(codes) - {"INTERNAL"} <= known, name
+        assert set(codes) - {"INTERNAL"} <= listed, name
 
 
 def test_the_demo_prints_what_the_readme_shows(bake: Bake) -> None:

@@ -17,7 +17,7 @@ from checkout.models import Notification, Order, Payment, Refund, Share
 from checkout.notifications import Notifications
 from checkout.orders import Orders, Placed, Price
 from checkout.payments import Payer, Payments, Started
-from checkout.refunds import Given, Refunds
+from checkout.refunds import Refunds, RefundStarted
 from checkout.sweep import Sweep
 from checkout.work import Work, forever
 
@@ -82,7 +82,7 @@ class Checkout:
         reason: str,
         key: str,
         out_trade_no: str | None = None,
-    ) -> Given:
+    ) -> RefundStarted:
         """Give money back, once per order and key; see Refunds.start."""
         return await self._run(self.refunds.start(order_no, refund_fen, reason, key, out_trade_no))
 

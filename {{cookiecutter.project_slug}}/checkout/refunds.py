@@ -27,7 +27,7 @@ LOOKS = (60, 120, 300, 900, 3600, 6 * 3600)  # seconds between looks at a PROCES
 Asked = Literal["recorded", "unknown number", "no answer"]
 
 
-class Given(NamedTuple):
+class RefundStarted(NamedTuple):
     """A refund with what it belongs to, and whether it is new."""
 
     refund: Refund
@@ -57,7 +57,7 @@ class Refunds:
         reason: str,
         key: str,
         out_trade_no: str | None = None,
-    ) -> Given:
+    ) -> RefundStarted:
         """Write a refund down; a share's first one is sent at once, others wait for their turn.
 
         While WeChat asks its merchant to wait, the first one waits, too.
@@ -70,7 +70,7 @@ class Refunds:
         asked = msgspec.json.encode([refund_fen, reason, out_trade_no])
         asked_hash = hashlib.sha256(asked).hexdigest()
 
-        async def once() -> Given:
+        async def once() -> RefundStarted:
             rows = await sql.order_to_refund(order_no, key)
             if rows is None:
                 raise errors.NotFound("no such order")
@@ -82,10 +82,10 @@ class Refunds:
                 rows.order, payment, share, refund_fen, reason, key, asked_hash
             )
 
-        given = await again(once)
-        if given.is_new and given.refund.sent_at is not None:
-            await self._send(given.refund, given.share)
-        return given
+        started = await again(once)
+        if started.is_new and started.refund.sent_at is not None:
+            await self._send(started.refund, started.share)
+        return started
 
     async def _reserve(
         self,
@@ -96,7 +96,7 @@ class Refunds:
         reason: str,
         key: str,
         asked_hash: str,
-    ) -> Given:
+    ) -> RefundStarted:
         """Commit number, request and reservation before anything is sent."""
         now = self._clock.now()
         at_once = share.refunds_made == 0 and not self._backing_off(share)
@@ -125,7 +125,7 @@ class Refunds:
                 )
         except IntegrityError as error:
             raise Overtaken("a twin was faster") from error
-        return Given(refund, share, order, is_new=True)
+        return RefundStarted(refund, share, order, is_new=True)
 
     # -- send, follow
 
@@ -322,11 +322,11 @@ def _merchant(share: Share) -> str:
     return f"{share.channel} {json.dumps(share.parties, sort_keys=True)}"
 
 
-def _same(rows: sql.OrderToRefund, refund: Refund, asked_hash: str) -> Given:
+def _same(rows: sql.OrderToRefund, refund: Refund, asked_hash: str) -> RefundStarted:
     if refund.request_hash != asked_hash:
         raise errors.IdempotencyKeyReused("this Idempotency-Key came with another refund")
     share = next(share for _, share in rows.paid if share.id == refund.share_id)
-    return Given(refund, share, rows.order, is_new=False)
+    return RefundStarted(refund, share, rows.order, is_new=False)
 
 
 def _choose(
