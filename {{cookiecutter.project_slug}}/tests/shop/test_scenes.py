@@ -265,3 +265,13 @@ async def test_virtual_goods_are_paid_in_every_other_scene(stage: Stage, virtual
         assert answer.status_code == 201, (scene, answer.text)
     other = await buyer.order("puer")
     assert (await buyer.start(other["order_no"])).status_code == 201  # physical, mini program
+
+
+async def test_two_scenes_that_are_bound_to_nobody_are_still_two_payments(stage: Stage) -> None:
+    buyer = await guest(stage)
+    order_no = (await buyer.order())["order_no"]
+    native = (await buyer.start(order_no, "native")).json()
+    app = await buyer.start(order_no, "app")
+    assert app.status_code == 201, app.text
+    assert app.json()["out_trade_no"] != native["out_trade_no"]
+    assert (await stage.truth(native["out_trade_no"]))["trade_state"] == "CLOSED"
