@@ -541,3 +541,16 @@ async def test_rule_7_a_closed_payment_is_closed_twice_more_and_then_left_alone(
         await stage.advance(601)
         await stage.shop.checkout.sweep_once()
     assert [e["status"] for e in await calls(stage, "/close")] == [204] * 3
+
+
+async def test_rule_10_a_later_refund_does_not_overtake_an_earlier_one(stage: Stage) -> None:
+    _, order_no, _ = await bought(stage)
+    for key in ("first", "second", "third"):
+        assert (await give_back(stage, order_no, 1, key=key)).status_code == 202
+    first, second, third = await Refund.all().order_by("id")
+    assert [first.state, second.state, third.state] == ["PROCESSING", "PENDING", "PENDING"]
+    await Refund.filter(id=second.id).update(due_at=stage.shop.clock.now() + timedelta(hours=1))
+    await stage.advance(61)
+    await Refund.filter(id=third.id).update(due_at=stage.shop.clock.now())
+    await stage.shop.checkout.sweep_once()
+    assert [r.state for r in await Refund.filter(state="PENDING").order_by("id")] == ["PENDING"] * 2
