@@ -19,7 +19,7 @@ from checkout.orders import Orders, Placed, Price
 from checkout.payments import Payer, Payments, Started
 from checkout.refunds import Refunds, RefundStarted
 from checkout.sweep import Sweep
-from checkout.work import Work, forever
+from checkout.work import Work
 
 T = TypeVar("T")
 SECONDS = 25  # for one verb
@@ -143,10 +143,6 @@ class Checkout:
         if share is None:
             raise errors.NotFound("no such payment")
         return await Payment.get(id=share.payment_id), share
-
-    async def sweep_forever(self, *, pause: float = 1) -> None:
-        """Sweep until cancelled, with so many seconds between; a failing round is logged."""
-        await forever(self.sweep_once, pause=pause)
 
     async def sweep_once(self) -> dict[str, Any]:
         """Look again at everything that is due; return what was done and what is left open."""

@@ -352,7 +352,8 @@ def known_scenes() -> dict[str, Scene]:
 
 def load(env: Env, own: Config, http: httpx.AsyncClient, clock: Clock) -> list[Channel]:
     """Build every channel that is set up; what is wrong is noted in `env`."""
-    present, scenes = modules(), known_scenes()
+    present = modules()
+    scenes = known_scenes()
     for scene in own.scenes:
         if scene not in scenes:
             env.problem("SHOP_SCENES", f"there is no scene {scene}", ",".join(scenes))

@@ -126,7 +126,8 @@ def read(env: Env, own: Config) -> WeChatConfig | None:
 
 def _provider(env: Env, own: Config, mchid: str) -> tuple[str, str, str]:
     """Read sub_mchid, sub_appid and sp_appid; half a pair is a problem noted in `env`."""
-    sub_mchid, sub_appid = env.get("SHOP_SUB_MCHID"), env.get("SHOP_SUB_APPID")
+    sub_mchid = env.get("SHOP_SUB_MCHID")
+    sub_appid = env.get("SHOP_SUB_APPID")
     providers = [appid for appid in own.appids.values() if appid != sub_appid]
     sp_appid = env.get("SHOP_SP_APPID") or next(iter(providers), "")
     for name, appid in (("SHOP_SUB_APPID", sub_appid), ("SHOP_SP_APPID", sp_appid)):
@@ -148,7 +149,7 @@ def _provider(env: Env, own: Config, mchid: str) -> tuple[str, str, str]:
 
 def _others(env: Env, sandbox: bool) -> tuple[Merchant, ...]:
     """Read the keys of our further merchants: a JSON list, or the file that holds it."""
-    name, example = "SHOP_OTHER_MERCHANTS", "certs/merchants.json"
+    name = "SHOP_OTHER_MERCHANTS"
     text = env.get(name, "[]")
     if "{" in text:
         env.secret(name)
@@ -157,7 +158,7 @@ def _others(env: Env, sandbox: bool) -> tuple[Merchant, ...]:
         return tuple(_merchant(env, entry, sandbox) for entry in json.loads(content))
     except (ValueError, KeyError, TypeError, OSError) as error:
         what = f"is not a list of mchid, serial, key, apiv3_key ({type(error).__name__})"
-        env.problem(name, what, example)
+        env.problem(name, what, "certs/merchants.json")
         return ()
 
 

@@ -69,7 +69,8 @@ class Huifu:
     """Translate between our Payment and Huifu's data; every value is a string."""
 
     name, books, rank = "huifu", "huifu", 9
-    close_after, least_seconds = 60, 60
+    close_after = 60
+    least_seconds = 60
     widget_scenes: Sequence[str] = ()
     notifications: Mapping[str, str] = {PATH: "payment", REFUND_PATH: "refund"}
 
@@ -259,7 +260,8 @@ class Huifu:
 
     async def examine(self) -> list[ch.Finding]:
         """Say what is offered, and let the gateway check the keys with a number nobody has."""
-        what, advice = "Huifu accepts our signature", ""
+        what = "Huifu accepts our signature"
+        advice = ""
         try:
             await payments.query(self._client, _day(self._clock.now()), "doctor0000000000")
         except errors.HuifuRefused as error:
@@ -300,7 +302,8 @@ def _heard(notified: payments.Notified) -> ch.Trade | ch.RefundTrade:
     """Translate a notification; a refund's names the payment in its org_ fields, if it does."""
     if not notified.is_refund:
         return _trade(notified.trade)
-    trade, original = notified.trade, notified.original
+    trade = notified.trade
+    original = notified.original
     return ch.RefundTrade(
         out_refund_no=trade.req_seq_id,
         refund_id=trade.hf_seq_id,
