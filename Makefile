@@ -5,19 +5,24 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 SHOP := {{cookiecutter.project_slug}}
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+TYPED := $(addprefix tests/,*.py baking browser copying docs foreign rules bench)
 STYLE := --no-cache --config '$(SHOP)/pyproject.toml' hooks tests
-.PHONY: demo test check
+.PHONY: demo test test-all check
 
 demo: .venv/.run
 	@cd build/my-shop && exec ../../$(PY) -m shop demo $(ARGS)
 test: .venv/.dev build/.all
-	cd build/all && ../../$(PY) -m pytest -n auto $(ARGS)
-	$(PY) -m pytest tests -n auto $(ARGS)
+	cd build/all && ../../$(PY) -m pytest -m 'not thorough' -n auto --dist worksteal $(ARGS)
+	$(PY) -m pytest -m 'not thorough' -n auto --dist worksteal $(ARGS)
+test-all: .venv/.dev build/.all
+	cd build/all && ../../$(PY) -m pytest -n auto --dist worksteal $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 check: .venv/.dev
 	$(PY) -m ruff check --no-cache '$(SHOP)' && $(PY) -m ruff check $(STYLE)
 	$(PY) -m ruff format --check --no-cache '$(SHOP)' && $(PY) -m ruff format --check $(STYLE)
 	cd '$(SHOP)' && ../$(PY) -m mypy --cache-dir ../build/.mypy_cache
-	$(PY) -m mypy --cache-dir build/.mypy_cache --strict --ignore-missing-imports hooks tests
+	MYPYPATH=tests $(PY) -m mypy --explicit-package-bases --cache-dir build/.mypy_cache --strict --ignore-missing-imports hooks $(TYPED)
+	MYPYPATH='.:$(SHOP):$(SHOP)/tests' $(PY) -m mypy --explicit-package-bases --follow-imports=silent --cache-dir build/.mypy_cache/chaos --strict --ignore-missing-imports tests/chaos
 
 .venv/.bake:
 	@[ "$(PYTHON)" ] || { echo "需要 Python 3.11+ 和 venv / Python 3.11+ with venv is needed"; exit 1; }

@@ -20,19 +20,9 @@ ANSWERS: dict[str, Any] = json.loads(
 UNCHOSEN: dict[str, dict[str, list[str]]] = {
     "frontends": {
         "both": [],
-        "miniprogram": [
-            "pages/h5",
-            "tests/pages/test_h5.py",
-            "tests/pages/h5.test.js",
-            "tests/pages/h5_stage.js",
-        ],
-        "h5": [
-            "pages/miniprogram",
-            "tests/pages/test_miniprogram.py",
-            "tests/pages/miniprogram.test.js",
-            "tests/pages/miniprogram_stage.js",
-        ],
-        "none": ["pages", "tests/pages"],
+        "miniprogram": ["pages/h5"],
+        "h5": ["pages/miniprogram", "docs/miniprogram.md", "docs/miniprogram.zh-CN.md"],
+        "none": ["pages", "docs/miniprogram.md", "docs/miniprogram.zh-CN.md"],
     },
     "channels": {
         "wechat": [
@@ -41,6 +31,7 @@ UNCHOSEN: dict[str, dict[str, list[str]]] = {
             "wechat/v2_sign.py",
             "wechat/v2_xml.py",
             "checkout/channels/wechat_v2.py",
+            "sandbox/protocols/v2.md",
             "sandbox/protocols/v2.py",
             "sandbox/protocols/_v2_notify.py",
             "sandbox/protocols/_v2_wire.py",
@@ -48,21 +39,18 @@ UNCHOSEN: dict[str, dict[str, list[str]]] = {
             "tests/wechat/test_v2.py",
             "tests/wechat/v2_vectors.json",
             "tests/wechat/captured/v2",
-            "tests/shop/test_wechat_v2.py",
-            "tests/shop/channels_kit/wechat_v2.py",
-            "tests/sandbox/test_v2.py",
+            "tests/kit/channels/wechat_v2.py",
             "docs/wechat_v2.md",
             "huifu",
             "checkout/channels/huifu.py",
+            "sandbox/protocols/huifu.md",
             "sandbox/protocols/huifu.py",
             "sandbox/protocols/_huifu_keys.py",
             "sandbox/protocols/_huifu_notify.py",
             "sandbox/protocols/_huifu_statements.py",
             "sandbox/protocols/_huifu_wire.py",
             "tests/huifu",
-            "tests/sandbox/test_huifu.py",
-            "tests/shop/test_huifu.py",
-            "tests/shop/channels_kit/huifu.py",
+            "tests/kit/channels/huifu.py",
             "docs/huifu.md",
         ],
         "all": [],
@@ -78,6 +66,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def name_the_shop(name: str) -> None:
+    """Write what buyers read as the shop's name."""
+    Path("shop/name.txt").write_text(f"{name}\n", encoding="utf-8")
 
 
 def remove_caches(folder: Path) -> None:
@@ -113,6 +106,7 @@ def main() -> None:
     for question, choices in UNCHOSEN.items():
         for name in choices[ANSWERS[question]]:
             remove(Path(name))
+    name_the_shop(ANSWERS["project_name"])
     remove_caches(Path())
     sys.stdout.write(next_steps(ANSWERS["project_name"], Path.cwd()))
 

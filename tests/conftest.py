@@ -3,28 +3,46 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 import pytest
 from cookiecutter.main import cookiecutter
 
-pytest_plugins = ("running", "walking")
-ROOT = Path(__file__).resolve().parent.parent
-PROJECT = ROOT / "{{cookiecutter.project_slug}}"
-FRONTENDS = ("both", "miniprogram", "h5", "none")
-COMBINATIONS = (*FRONTENDS, *(f"{frontends} all" for frontends in FRONTENDS))
-LOCAL = (".git", ".venv", "build", "var", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
+from bakes import COMBINATIONS, LOCAL, ROOT, Bake, Run
 
-Bake = Callable[..., Path]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+pytest.register_assert_rewrite("kit")
+pytest_plugins = ("running", "shell", "browser.walking", "foreign.sandbox_alone", "kit.fixtures")
+
+#: rooms and files that start many processes, browsers, foreign packages or servers: `make test-all`
+LONG = (
+    "tests/baking/test_quality.py",
+    "tests/baking/test_sources.py",
+    "tests/browser/test_looks.py",
+    "tests/browser/test_miniprogram_walk.py",
+    "tests/browser/test_places.py",
+    "tests/chaos/",
+    "tests/copying/",
+    "tests/docs/test_deploy.py",
+    "tests/foreign/",
+    "tests/shop/test_crashes.py",
+    "tests/shop/test_database_commands.py",
+    "tests/shop/test_databases.py",
+    "tests/shop/test_dev.py",
+    "tests/shop/test_doctor_proves.py",
+    "tests/shop/test_fuzz.py",
+    "tests/shop/test_hangups.py",
+    "tests/shop/test_outages.py",
+    "tests/shop/test_replayed.py",
+)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    """Read a tree: the path of each file inside folder, and its bytes."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes long, before `-m` chooses."""
+    for item in items:
+        if item.path.relative_to(ROOT).as_posix().startswith(LONG):
+            item.add_marker("thorough")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from conftest import Bake
+
+from bakes import Bake
 
 T = TypeVar("T")
 JSON = dict[str, Any]

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -18,6 +18,9 @@ from wechat.errors import LoginRefused, WeChatError
 
 STATE_LASTS = timedelta(minutes=10)
 FAILED, NOBODY = "failed", ""  # a code that was refused; a buyer who must not be one
+GUEST_LASTS = timedelta(days=8)  # a day longer than the session
+BATCH = 500  # rows that are forgotten at once
+HavingOrdered = Callable[[set[str]], Awaitable[set[str]]]
 TWIN_SECONDS = 5  # WeChat often loads the callback twice: the second waits for the first
 
 
@@ -55,7 +58,8 @@ class Login:
 
     async def guest(self) -> str:
         """Return the id of a new buyer without an openid."""
-        return (await Buyer.create(created_at=self._now())).id
+        now = self._now()
+        return (await Buyer.create(created_at=now, guest_until=now + GUEST_LASTS)).id
 
     async def miniprogram(self, code: str) -> str:
         """Exchange a code of wx.login for a buyer's id.
@@ -144,7 +148,7 @@ class Login:
                 await Identity.filter(id=identity.id).update(unionid=unionid)
             return identity.buyer_id
         same = await Identity.filter(unionid=unionid).first() if unionid else None
-        buyer_id = same.buyer_id if same else await self.guest()
+        buyer_id = same.buyer_id if same else (await Buyer.create(created_at=self._now())).id
         try:
             await Identity.create(
                 buyer_id=buyer_id, kind=app.kind, appid=app.appid, openid=openid, unionid=unionid
@@ -155,16 +159,30 @@ class Login:
             return (await Identity.get(appid=app.appid, openid=openid)).buyer_id
         return buyer_id
 
-    async def openids(self, buyer_id: str) -> dict[str, str]:
-        """Return a buyer's openids by appid, in one statement."""
-        identities = Identity.filter(buyer_id=buyer_id)
-        rows: list[tuple[str, str]] = await identities.values_list("appid", "openid")
-        return dict(rows)
-
-    async def forget_states(self, *, older_than_seconds: int) -> None:
-        """Delete the trips to WeChat's page that ended so long ago."""
+    async def forget_states(self, *, older_than_seconds: int) -> int:
+        """Delete trips that ended so long ago, a batch at most; return how many."""
         over = self._now() - timedelta(seconds=older_than_seconds)
-        await OAuthState.filter(expires_at__lt=over).delete()
+        ended = OAuthState.filter(expires_at__lt=over).order_by("expires_at").limit(BATCH)
+        states = [state async for (state,) in ended.values_list("state")]
+        if states:
+            await OAuthState.filter(state__in=states).delete()
+        return len(states)
+
+    async def forget_guests(self, having_ordered: HavingOrdered) -> int:
+        """Delete guests whose time is over and who never ordered; return how many were looked at.
+
+        That is a batch at most. `having_ordered` names those of some buyers who stay.
+        """
+        over = Buyer.filter(guest_until__lt=self._now()).order_by("guest_until").limit(BATCH)
+        ids = {buyer_id async for (buyer_id,) in over.values_list("id")}
+        if not ids:
+            return 0
+        kept = await having_ordered(ids)
+        if kept:
+            await Buyer.filter(id__in=kept).update(guest_until=None)
+        if forgotten := ids - kept:
+            await Buyer.filter(id__in=forgotten).delete()
+        return len(ids)
 
     def _app(self, kind: str) -> App:
         app = self._config.apps.get(kind)
@@ -190,8 +208,9 @@ def _own_path(return_to: str) -> str:
 def _translated(error: WeChatError) -> errors.AccountsError:
     if not isinstance(error, LoginRefused):
         return errors.LoginUnknown("WeChat did not answer the login: log in again", retry_after=2)
-    fields = {"errcode": error.errcode, "sentence": error.sentence}
-    _logger.warning("login refused", extra={"fields": fields})
+    fields = {"errcode": error.errcode, "sentence": error.sentence, "why": error.errmsg}
+    if error.action != "fix_settings":
+        _logger.warning("login refused", extra={"fields": fields})
     if error.action == "login_again":
         return errors.LoginCodeInvalid(f"log in again: {error.sentence}")
     if error.action == "refused":
@@ -200,4 +219,8 @@ def _translated(error: WeChatError) -> errors.AccountsError:
         return errors.TooManyLogins(error.sentence, retry_after=5)
     if error.action == "retry_later":
         return errors.LoginUnknown(f"log in again: {error.sentence}", retry_after=2)
+    _logger.error(
+        "WeChat refuses the app that buyers log in with",
+        extra={"fields": {**fields, "code": str(error.errcode), "alarm": True}},
+    )
     return errors.AppRefused(error.sentence, wechat_code=str(error.errcode))

@@ -13,10 +13,14 @@ def random_id() -> str:
 
 
 class Buyer(Model):
-    """A person who buys 买家; known by one or more identities, or by none (a guest)."""
+    """A person who buys 买家; known by one or more identities, or by none (a guest).
+
+    A guest who has not ordered by `guest_until` is forgotten then; None: kept for good.
+    """
 
     id = fields.CharField(16, primary_key=True, default=random_id)
     created_at = fields.DatetimeField()
+    guest_until: datetime | None = fields.DatetimeField(null=True, db_index=True)
     identities: fields.ReverseRelation["Identity"]
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Sessions: a signed token that says which buyer this is, in a header or a cookie."""
+"""Sessions: a signed token that says which buyer this is."""
 
 import time
 
@@ -7,15 +7,13 @@ import jwt
 from accounts.errors import LoginRequired
 
 SECONDS = 7 * 86400
-COOKIE = "shop_session"
 
 
 class Sessions:
     """Issue and read session tokens; their lifetime is measured in real time."""
 
-    def __init__(self, secret_key: str, *, secure: bool) -> None:
+    def __init__(self, secret_key: str) -> None:
         self._key = secret_key
-        self._secure = secure
 
     def issue(self, buyer_id: str) -> str:
         """Return a token for this buyer that holds for seven days."""
@@ -37,8 +35,3 @@ class Sessions:
         except jwt.InvalidTokenError as error:
             raise LoginRequired("log in again: the session does not hold") from error
         return str(claims["sub"])
-
-    def cookie(self, name: str, value: str, *, seconds: int, path: str = "/") -> str:
-        """Return a Set-Cookie header: HttpOnly, Lax, Secure when the shop is on https."""
-        secure = "; Secure" if self._secure else ""
-        return f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"

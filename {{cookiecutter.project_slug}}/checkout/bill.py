@@ -9,17 +9,33 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from tortoise.expressions import Q
+from tortoise.models import Model
 
 from checkout import log
 from checkout.channels import BillRow, Channel, NoBillYet
 from checkout.clock import Clock
-from checkout.models import BillDifference, Refund, Share
+from checkout.models import BillDifference, Payment, Refund, Share
 
 BATCH = 500
 PROGRESS = 50_000
 BEIJING = timezone(timedelta(hours=8))
 ACCEPTED = ("PROCESSING", "SUCCESS", "ABNORMAL", "CLOSED")  # states of a refund that WeChat took
+
+
+class OurShare(NamedTuple):
+    """What a payment's row of the bill is compared with; `state` is the payment's."""
+
+    out_trade_no: str
+    id: int
+    transaction_id: str | None
+    total_fen: int
+    state: str
+
+
+OF_A_SHARE = ("out_trade_no", "id", "transaction_id", "total_fen", "payment__state")
 
 
 class Difference(NamedTuple):
@@ -68,13 +84,16 @@ class Bill:
                 yield difference
 
     async def _compare(self, rows: list[BillRow]) -> list[Difference]:
-        differences, books = list[Difference](), self._books
+        differences = list[Difference]()
         numbers = [row.out_trade_no for row in rows]
-        refund_numbers = [row.out_refund_no for row in rows if row.out_refund_no]
-        our_shares = Share.filter(channel__in=books, out_trade_no__in=numbers)
-        our_refunds = Refund.filter(channel__in=books, out_refund_no__in=refund_numbers)
-        shares = {s.out_trade_no: s for s in await our_shares.select_related("payment")}
-        refunds = {refund.out_refund_no: refund for refund in await our_refunds}
+        # whatever the channel: one with the same books may be switched off now
+        our_shares = Share.filter(out_trade_no__in=numbers)
+        shares = {row[0]: OurShare(*row) for row in await our_shares.values_list(*OF_A_SHARE)}
+        refunded = {row.out_trade_no for row in rows if row.out_refund_no} & shares.keys()
+        refunds = dict[str, Refund]()
+        if refunded:
+            our_refunds = Refund.filter(share_id__in=[shares[number].id for number in refunded])
+            refunds = {refund.out_refund_no: refund for refund in await our_refunds}
         for row in rows:
             self.count.rows += 1
             share = shares.get(row.out_trade_no)
@@ -86,15 +105,15 @@ class Bill:
                 differences += self._payment_row(row, share)
         return differences
 
-    def _payment_row(self, row: BillRow, share: Share | None) -> Iterable[Difference]:
-        paid = share is not None and share.payment.state == "PAID"
+    def _payment_row(self, row: BillRow, share: OurShare | None) -> Iterable[Difference]:
+        paid = share is not None and share.state == "PAID"
         if share is None or (paid and share.transaction_id != row.transaction_id):
             here = share.transaction_id or "" if share else ""
             yield self._difference("missing_here", row.out_trade_no, here, row.transaction_id)
             return
         self._see("payment", share.id)
         if (row.state == "PAID") is not paid:
-            yield self._difference("state", row.out_trade_no, share.payment.state, row.state)
+            yield self._difference("state", row.out_trade_no, share.state, row.state)
         if row.total_fen != share.total_fen:
             yield self._difference("amount", row.out_trade_no, share.total_fen, row.total_fen)
 
@@ -110,28 +129,46 @@ class Bill:
 
     async def _missing_there(self) -> AsyncIterator[list[Difference]]:
         """Go through our own rows of the day, which WeChat's times tell, and look for them."""
+        async for payments in self._of_the_day(Payment, "paid_at", ("PAID",)):
+            ids = [payment["id"] for payment in payments]
+            shares = Share.filter(payment_id__in=ids)
+            rows = await shares.values_list("id", "out_trade_no", "total_fen")
+            new = self._unseen("payment", [row_id for row_id, _, _ in rows])
+            yield [
+                self._difference("missing_there", number, total_fen, "")
+                for row_id, number, total_fen in rows
+                if row_id in new
+            ]
+        more = ("out_refund_no", "refund_fen")
+        async for refunds in self._of_the_day(Refund, "accepted_at", ACCEPTED, *more):
+            new = self._unseen("refund", [refund["id"] for refund in refunds])
+            yield [
+                self._difference(
+                    "refund_missing_there", refund["out_refund_no"], refund["refund_fen"], ""
+                )
+                for refund in refunds
+                if refund["id"] in new
+            ]
+
+    async def _of_the_day(
+        self, table: type[Model], column: str, states: Sequence[str], *more: str
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Page through the rows whose time is on this day in Beijing, along that time's index.
+
+        State and channel are looked at here: SQLite would take their index, and read years.
+        """
         start = datetime.combine(self._day, time(), BEIJING).astimezone(UTC)
-        day, books = {"gte": start, "lt": start + timedelta(days=1)}, self._books
-        paid = {f"payment__paid_at__{bound}": moment for bound, moment in day.items()}
-        accepted = {f"accepted_at__{bound}": moment for bound, moment in day.items()}
-        shares = Share.filter(channel__in=books, payment__state="PAID", **paid)
-        refunds = Refund.filter(channel__in=books, state__in=ACCEPTED, **accepted)
-        last = 0
-        while rows := await shares.filter(id__gt=last).order_by("id").limit(BATCH):
-            last, new = rows[-1].id, self._unseen("payment", [row.id for row in rows])
-            yield [
-                self._difference("missing_there", row.out_trade_no, row.total_fen, "")
-                for row in rows
-                if row.id in new
-            ]
-        last = 0
-        while back := await refunds.filter(id__gt=last).order_by("id").limit(BATCH):
-            last, new = back[-1].id, self._unseen("refund", [row.id for row in back])
-            yield [
-                self._difference("refund_missing_there", row.out_refund_no, row.refund_fen, "")
-                for row in back
-                if row.id in new
-            ]
+        rows = table.filter(**{f"{column}__lt": start + timedelta(days=1)}).order_by(column, "id")
+        after, last = start, 0
+        while True:
+            is_later: dict[str, Any] = {f"{column}__gt": after}
+            later = Q(**is_later) | Q(id__gt=last)  # many have the same second
+            page = rows.filter(later, **{f"{column}__gte": after}).limit(BATCH)
+            batch = await page.values("id", "channel", "state", column, *more)
+            if not batch:
+                return
+            yield [r for r in batch if r["state"] in states and r["channel"] in self._books]
+            after, last = batch[-1][column], batch[-1]["id"]
 
     def _difference(self, kind: str, number: str, here: str | int, there: str | int) -> Difference:
         return Difference(self._channel.books, kind, number, str(here), str(there))

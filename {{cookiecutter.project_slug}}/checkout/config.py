@@ -11,6 +11,9 @@ from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 T = TypeVar("T")
+#: a line of .env that says something, and one that says nothing
+_SETTING = re.compile(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*$")
+_NOTHING = re.compile(r"\s*(?:#.*)?$")
 
 
 class ConfigError(Exception):
@@ -32,7 +35,8 @@ class Config:
 
     `public_url` is the origin where notifications arrive. `sandbox_url`, when set, replaces every
     host of WeChat. `appids` maps the kind of an app (miniprogram, official_account, app) to its
-    appid. `channels` and `scenes` narrow what is offered, empty: everything.
+    appid. `channels` and `scenes` narrow what is offered, empty: everything. The payer reads
+    `shop_name` before what was bought.
     """
 
     public_url: str
@@ -43,6 +47,7 @@ class Config:
     """Seconds for which an unpaid order holds."""
     scenes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    shop_name: str = ""
 
     def __post_init__(self) -> None:
         """Raise ConfigError unless `public_url` is an origin; a last slash does no harm."""
@@ -57,14 +62,16 @@ class Env:
     """The environment over a `.env` file; collects what is wrong so that one start tells all.
 
     `read` holds every name that was asked for: the doctor calls the others typing errors.
-    `secrets` holds the values that no log may show.
+    `secrets` holds the values that no log may show, `secret_names` the names of secrets.
     """
 
     def __init__(self, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
         self._values = {**read_dotenv(dotenv), **environ}
+        self.dotenv = dotenv
         self.problems: list[str] = []
         self.read: set[str] = set()
         self.secrets: list[str] = []
+        self.secret_names: list[str] = []
 
     def names(self) -> set[str]:
         """Return every variable that begins with SHOP_."""
@@ -79,11 +86,12 @@ class Env:
         """Return the text of a variable that no log may show."""
         text = self.get(name, default)
         self.secrets.append(text)
+        self.secret_names.append(name)
         return Secret(text)
 
     def names_in(self, name: str) -> tuple[str, ...]:
-        """Return the names in a variable, which commas or blanks separate."""
-        return tuple(filter(None, re.split(r"[,\s]+", self.get(name))))
+        """Return the names in a variable, which commas (Chinese ones, too) or blanks separate."""
+        return tuple(filter(None, re.split(r"[,，、\s]+", self.get(name))))
 
     def cast(self, name: str, cast: Callable[[str], T], *, default: str, example: str) -> T:
         """Return the variable through `cast`; a ValueError becomes a problem with an example."""
@@ -100,12 +108,14 @@ class Env:
             if text:
                 return cast(text)
             self.problem(name, "is missing", example)
-        except (ValueError, OSError) as error:
+        except OSError as error:  # its message would repeat the text
+            self.problem(name, f"cannot be read ({type(error).__name__})", example)
+        except ValueError as error:
             self.problem(name, str(error), example)
         return None
 
     def problem(self, name: str, what: str, example: str) -> None:
-        """Note that a variable is missing or wrong."""
+        """Note that a variable is missing or wrong; `what` never repeats its value."""
         self.problems.append(f"{name}: {what}, for example {name}={example}")
 
     def check(self) -> None:
@@ -115,13 +125,34 @@ class Env:
 
 
 def read_dotenv(path: Path | None) -> dict[str, str]:
-    """Read NAME=value lines; quotes around a value are taken off, `#` begins a comment line."""
+    """Read NAME=value lines; quotes around a value are taken off, ` #` begins a comment.
+
+    Raises ConfigError when the file is in another encoding than UTF-8.
+    """
+    found = [_SETTING.match(line) for line in _lines(path)]
+    return {match[1]: _unquoted(match[2]) for match in found if match}
+
+
+def unreadable_lines(path: Path | None) -> list[int]:
+    """Return the numbers of the lines that are neither a setting nor a comment."""
+    lines = enumerate(_lines(path), start=1)
+    return [n for n, line in lines if not _SETTING.match(line) and not _NOTHING.match(line)]
+
+
+def _lines(path: Path | None) -> list[str]:
     if path is None or not path.is_file():
-        return {}
-    pairs = re.findall(
-        r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", path.read_text("utf-8-sig"), re.M
-    )
-    return {name: re.sub(r"^(['\"])(.*)\1$", r"\2", value) for name, value in pairs}
+        return []
+    try:
+        return path.read_text("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        other = f"{path.name} is not UTF-8 (GBK?): save it as UTF-8 不是 UTF-8，请另存为 UTF-8"
+        raise ConfigError(other) from None
+
+
+def _unquoted(value: str) -> str:
+    """Take off the quotes, or the comment behind a value without quotes."""
+    quoted = re.match(r"(['\"])(.*)\1\s*(?:#.*)?$", value)
+    return quoted[2] if quoted else re.split(r"(?:^|\s)#", value)[0].strip()
 
 
 def is_appid(text: str) -> bool:

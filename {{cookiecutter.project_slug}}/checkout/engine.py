@@ -3,15 +3,15 @@
 Each verb is a unit of work: it goes on although the caller is cancelled, and has a deadline.
 """
 
-import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
-from checkout import errors, log
+from checkout import errors
 from checkout.channels import Channel, Channels, Reply
 from checkout.clock import Clock
 from checkout.config import Config
 from checkout.events import Events, Hooks
+from checkout.housekeeping import Housekeeping
 from checkout.ledger import Ledger, Outcome
 from checkout.models import Notification, Order, Payment, Refund, Share
 from checkout.notifications import Notifications
@@ -19,7 +19,7 @@ from checkout.orders import Orders, Placed, Price
 from checkout.payments import Payer, Payments, Started
 from checkout.refunds import Refunds, RefundStarted
 from checkout.sweep import Sweep
-from checkout.work import Work
+from checkout.work import Work, failed
 
 T = TypeVar("T")
 SECONDS = 25  # for one verb
@@ -42,7 +42,7 @@ class Checkout:
     ) -> None:
         self.config = config
         self.clock = clock or Clock()
-        self.channels = Channels(channels)
+        self.channels = Channels(channels, config.channels)
         self.work = Work()
         self._hooks = hooks or Hooks()
         events = Events(self._hooks, self.clock, self.work)
@@ -51,8 +51,17 @@ class Checkout:
         self.payments = Payments(config, self.channels, self.ledger, self.clock, self.work)
         self.refunds = Refunds(self.channels, self.ledger, self.payments, self.clock)
         self.notifications = Notifications(self.channels, self.ledger, self.refunds, self.clock)
+        self.housekeeping = Housekeeping(self.channels, config.order_ttl, self.clock)
         self.sweep = Sweep(
-            self.notifications, self.ledger, self.payments, self.refunds, events, self.clock
+            self.channels,
+            self.notifications,
+            self.ledger,
+            self.payments,
+            self.refunds,
+            events,
+            self.housekeeping,
+            self.clock,
+            self.work,
         )
 
     async def place(
@@ -98,7 +107,7 @@ class Checkout:
         except errors.NotFound:
             raise
         except Exception as error:
-            log.failure("notification not recorded", error)
+            failed("notification not recorded", error)
             reply, outcome, reason = self.notifications.failed(path, "try again"), "FAILED", ""
         self._hooks.on_notification(outcome, reason)
         return reply
@@ -146,7 +155,15 @@ class Checkout:
 
     async def sweep_once(self) -> dict[str, Any]:
         """Look again at everything that is due; return what was done and what is left open."""
-        return await asyncio.shield(self.work.start(self.sweep.once()))
+        return await self.sweep.once()
+
+    async def sweep_on(self) -> None:
+        """Sweep until cancelled; what is under way then goes on, see `drain`."""
+        await self.sweep.go_on()
+
+    async def switched_off(self) -> dict[str, int]:
+        """Count the unfinished rows of channels that are not set up, by channel."""
+        return await self.housekeeping.switched_off()
 
     async def _run(self, verb: Coroutine[Any, Any, T]) -> T:
         """Run a verb as a unit of work; what takes too long may still be done."""

@@ -73,7 +73,7 @@ class OpenidRequired(CheckoutError):
 
 
 class SceneOff(CheckoutError):
-    """Raised when no channel serves the scene."""
+    """Raised when no channel serves the scene, or the channel of what was paid is switched off."""
 
     code = "SCENE_OFF"
 

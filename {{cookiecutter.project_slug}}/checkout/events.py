@@ -1,30 +1,40 @@
 """What follows a payment 后续动作: the owner's hooks, at least once each, in order for each order.
 
-An event is written in the transaction that moved the state, leased to this process, and run as
-soon as that is committed. What fails, or what a crash leaves behind, the sweep runs again.
+An event is written in the transaction that moved the state, leased to this process for a moment,
+and run as soon as that is committed. What fails, what hangs, and what a crash leaves behind, the
+sweep runs again. A bounded number of hooks runs at once, and none longer than its deadline.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
+from itertools import islice
 
 from checkout import log, sql
 from checkout.clock import Clock
+from checkout.lanes import LEASE
 from checkout.models import Event, Order, Refund
-from checkout.work import AfterCommit, Work
+from checkout.work import AfterCommit, Work, failed
 
-LEASE = timedelta(seconds=60)
-RETRIES = (5, 30, 60, 300, 900, 3600)  # seconds
-SECONDS = 50  # then a hook counts as failed and is called again; less than the lease
+AT_ONCE = 32  # hooks that run right after their commits; those of the sweep have slots of their own
+FIRST_LEASE = timedelta(seconds=3)  # the event of a process that died is soon run by another one
+QUICK_SECONDS = 1  # most hooks have ended by then; a slower one gets a longer lease
+QUICK = timedelta(seconds=QUICK_SECONDS)
+TOGETHER = 8  # hooks that are started, and noted as done, together
+PATIENCE = 0.05  # seconds until the next hooks are started beside one that takes longer
+SECONDS = 30  # then a hook is cancelled, counts as failed and is called again; less than the lease
+IN_ORDER = timedelta(seconds=30)  # until an earlier event of the order is looked for again
+RETRIES = (3, 30, 60, 300, 900, 3600)  # seconds
 
 
 async def nothing(*_: object) -> None:
     """Do nothing."""
 
 
-def no_notification(outcome: str, reason: str) -> None:
+def uncounted(*_: str) -> None:
     """Count nothing."""
 
 
@@ -33,14 +43,16 @@ class Hooks:
     """The owner's functions; `event_id` is the same in every repeat.
 
     `on_closed` runs only once no payment of the order can succeed any more: release stock there.
-    An exception means "try again later".
+    An exception means "try again later"; what has not ended after half a minute is cancelled.
     """
 
     on_paid: Callable[[Order, str], Awaitable[None]] = nothing
     on_closed: Callable[[Order, str], Awaitable[None]] = nothing
     on_refunded: Callable[[Order, Refund, str], Awaitable[None]] = nothing
-    on_notification: Callable[[str, str], None] = no_notification
+    on_notification: Callable[[str, str], None] = uncounted
     """Is told the outcome of each notification and why, for metrics; it must not fail."""
+    on_move: Callable[[str, str], None] = uncounted
+    """Is told each committed move, order, payment or refund and its new state; it must not fail."""
 
 
 class Events:
@@ -50,11 +62,20 @@ class Events:
         self._hooks = hooks
         self._clock = clock
         self._work = work
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._waiting = deque[tuple[Event, Order, Refund | None]]()
+        self._done = list[Event]()
 
     async def write(
         self, kind: str, order: Order, after: AfterCommit, refund: Refund | None = None
     ) -> None:
         """Insert an event in the open transaction; it runs right after the commit."""
+        await sql.insert(self.event(kind, order, after, refund))
+
+    def event(
+        self, kind: str, order: Order, after: AfterCommit, refund: Refund | None = None
+    ) -> Event:
+        """Return a new event, to be inserted; it runs right after the commit."""
         now, suffix = self._clock.now(), f"-{refund.id}" if refund else ""
         event = Event(
             event_id=f"{order.order_no}-{kind}{suffix}",
@@ -62,34 +83,96 @@ class Events:
             refund_id=refund.id if refund else None,
             kind=kind,
             created_at=now,
-            due_at=now + LEASE,
+            due_at=now + FIRST_LEASE,
         )
-        await sql.insert(event)
         after.call(partial(self._start, event, order, refund))
+        return event
+
+    def moved(self, subject: str, to_state: str) -> None:
+        """Tell the owner's metrics of a committed move."""
+        self._hooks.on_move(subject, to_state)
 
     def _start(self, event: Event, order: Order, refund: Refund | None) -> None:
-        self._work.start(self._run(event, order, refund))
+        """Let it run in its turn; when too many hooks hang, the sweep will in a moment."""
+        self._waiting.append((event, order, refund))
+        if len(self._waiting) == 1:
+            self._work.start(self._run_waiting())
+
+    async def _run_waiting(self) -> None:
+        """Start a few hooks at a time, so that in a rush the answers to WeChat come first.
+
+        Hooks that take longer are not waited for. What has waited too long is left to the sweep.
+        """
+        while self._waiting:
+            batch = list(islice(self._waiting, TOGETHER))
+            calls = [self._work.start(self._at_once(*one)) for one in batch if self._may_run(*one)]
+            if calls:
+                await asyncio.wait(calls, timeout=PATIENCE)
+            await self._write_done()
+            for _ in batch:
+                self._waiting.popleft()  # only now: a task runs as long as something waits
+
+    def _may_run(self, event: Event, *_: object) -> bool:
+        in_time = event.due_at is not None and self._clock.now() + QUICK < event.due_at
+        return in_time and not self._slots.locked()
+
+    async def _at_once(self, event: Event, order: Order, refund: Refund | None) -> None:
+        try:
+            async with self._slots:
+                await self._run(event, order, refund)
+            if not self._waiting:
+                await self._write_done()
+        except Exception as error:  # its lease runs out, then the sweep runs it
+            failed("event not finished", error, event_id=event.event_id)
 
     async def run(self, event: Event) -> None:
         """Run an event that is due and leased to the caller."""
-        order = await Order.get(id=event.order_id)
+        order = await sql.order_by_id(event.order_id)
         refund = await Refund.get(id=event.refund_id) if event.refund_id is not None else None
         await self._run(event, order, refund)
+        await self._write_done()
+
+    async def _write_done(self) -> None:
+        """Note what has come to its end, in one statement; what a crash forgets runs again."""
+        done, self._done = self._done, []
+        try:
+            if done:
+                await sql.note_done(done)
+        except Exception as error:  # their leases run out
+            failed("events done, but not noted", error, events=len(done))
 
     async def _run(self, event: Event, order: Order, refund: Refund | None) -> None:
         """Call the hook, unless an earlier event of the order is still to be run."""
-        wait = timedelta(seconds=RETRIES[min(event.tries, len(RETRIES) - 1)])
-        due_at: datetime | None = self._clock.now() + wait
-        if not await _has_earlier(event):
-            try:
-                call = self._work.start(self._call(event, order, refund))
-                # never cancelled: a cancelled transaction would keep its connection for good
-                await asyncio.wait_for(asyncio.shield(call), SECONDS)
-            except Exception as error:
-                log.failure("event failed", error, event_id=event.event_id, tries=event.tries)
-            else:
-                due_at = None
-        await Event.filter(id=event.id).update(due_at=due_at, tries=event.tries + 1)
+        tries = event.tries + 1
+        if await _has_earlier(event):
+            await self._look_again(event, IN_ORDER)
+        elif await self._succeeds(event, order, refund):
+            self._done.append(event)
+        else:
+            wait = timedelta(seconds=RETRIES[min(event.tries, len(RETRIES) - 1)])
+            await self._look_again(event, wait, tries=tries)
+
+    async def _succeeds(self, event: Event, order: Order, refund: Refund | None) -> bool:
+        """Call the hook, and cancel it at its deadline; tell whether it came to its end."""
+        call = self._work.start(self._call(event, order, refund))
+        await asyncio.wait([call], timeout=QUICK_SECONDS)
+        if not call.done():
+            await self._look_again(event, LEASE)
+            await asyncio.wait([call], timeout=SECONDS)
+        if not call.done() or call.cancelled():
+            call.cancel()
+            why = f"it had not ended after {SECONDS} s"
+            log.warning("event failed", why=why, event_id=event.event_id, tries=event.tries)
+            return False
+        if error := call.exception():
+            failed("event failed", error, event_id=event.event_id, tries=event.tries)
+            return False
+        return True
+
+    async def _look_again(self, event: Event, wait: timedelta, **values: int) -> None:
+        """Run it again after so long, unless somebody has finished it meanwhile."""
+        unfinished = Event.filter(id=event.id, due_at__not_isnull=True)
+        await unfinished.update(due_at=self._clock.now() + wait, **values)
 
     async def _call(self, event: Event, order: Order, refund: Refund | None) -> None:
         if refund is not None:

@@ -6,10 +6,11 @@ moves it caused, their history and the event for the owner are committed togethe
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from tortoise.exceptions import IntegrityError
 
@@ -20,6 +21,7 @@ from checkout.events import Events
 from checkout.models import Notification, Order, Payment, Refund, Share, Transition
 from checkout.sql import PaymentRows, RefundRows, compare_and_set
 from checkout.work import AfterCommit, Overtaken, Work, again, transaction
+from checkout.writes import Writes
 
 #: from -> to; anything else is refused and logged
 PAYMENT = {
@@ -75,11 +77,10 @@ class Source(Protocol):
         """Return what makes the notification unique; "" for a query."""
         ...
 
-    async def store(self, outcome: Outcome, number: str, row: Notification | None) -> str:
-        """Write the outcome in the open transaction; return the cause for the history.
+    def store(self, outcome: Outcome, number: str, row: Notification | None, writes: Writes) -> str:
+        """Add the outcome to what is written; return the cause for the history.
 
-        `row` is the notification when it is stored already. Raises Overtaken when a copy was
-        faster.
+        `row` is the notification when it is stored already.
         """
         ...
 
@@ -92,7 +93,7 @@ class Query:
     channel: str = ""
     key: str = ""
 
-    async def store(self, outcome: Outcome, number: str, row: Notification | None) -> str:
+    def store(self, outcome: Outcome, number: str, row: Notification | None, writes: Writes) -> str:
         """Return the cause."""
         return self.cause
 
@@ -188,10 +189,12 @@ class Ledger:
 
         `books` are the channels whose numbers it may name.
         """
-        try:
-            return await again(lambda: self._record(books, trade, source))
-        except IntegrityError:  # (channel, transaction_id) is unique
-            return await again(lambda: self._record(books, trade, source, is_known=True))
+        record = partial(self._record, books, trade, source)
+        for _ in range(2):  # a copy was faster: the second time it is seen
+            with suppress(IntegrityError):
+                return await again(record)
+        # then (channel, transaction_id), which is unique, belongs to another payment
+        return await again(partial(record, is_known=True))
 
     async def _record(
         self, books: Sequence[str], trade: Trade, source: Source, *, is_known: bool = False
@@ -216,67 +219,68 @@ class Ledger:
         self, rows: PaymentRows, trade: Trade, source: Source, decision: Decision
     ) -> None:
         """Commit the outcome together with the moves that it causes."""
+        writes = Writes()
         number = rows.shares[0].out_trade_no
-        async with transaction() as after:
-            cause = await source.store(decision.outcome, number, rows.notification)
-            if decision.state == "PAID":
-                await self._pay(rows, trade, cause, after)
-            elif decision.state == "CLOSED":
-                await self._close(rows.payment, rows.order, cause, after)
-            elif decision.state == "HELD":
-                reason = f"{cause}: {decision.outcome.reason}"
-                await self._move(rows.payment, "HELD", reason, after, due_at=None)
+        cause = source.store(decision.outcome, number, rows.notification, writes)
+        if decision.state == "CLOSED":
+            await self._carry_out_close(rows, cause)
+            return
+        if decision.state == "PAID":
+            self._pay(rows, trade, cause, writes)
+        elif decision.state == "HELD":
+            reason = f"{cause}: {decision.outcome.reason}"
+            self._add_move(rows.payment, "HELD", reason, writes, due_at=None)
+        await writes.commit()
 
-    async def _pay(self, rows: PaymentRows, trade: Trade, cause: str, after: AfterCommit) -> None:
+    async def _carry_out_close(self, rows: PaymentRows, cause: str) -> None:
+        """Close what a query's answer closes; a notification closes nothing."""
+        async with transaction() as after:
+            await self._close(rows.payment, rows.order, cause, after)
+
+    def _pay(self, rows: PaymentRows, trade: Trade, cause: str, writes: Writes) -> None:
         """Move payment, shares and order; money that the order does not need goes back."""
         payment, shares, order, _ = rows
         paid_at = trade.paid_at or self._clock.now()
         surplus = "PAID" not in ORDER[order.state]
-        history = [self._line(payment, "PAID", cause, after)]
-        await compare_and_set(
-            payment, "PAID", live=None, paid_at=paid_at, surplus=surplus, due_at=None
-        )
-        await _pay_shares(shares, trade, surplus=surplus)
+        history = [self._line(payment, "PAID", cause, writes.after)]
+        writes.move(payment, "PAID", live=None, paid_at=paid_at, surplus=surplus, due_at=None)
+        _pay_shares(shares, trade, writes, surplus=surplus)
         if surplus:
-            await self._give_back(payment, shares)
+            self._give_back(payment, shares, writes)
         else:
-            history.append(self._line(order, "PAID", cause, after))
-            await compare_and_set(
-                order, "PAID", paid_at=paid_at, paid_fen=_paid_fen(trade), due_at=None
-            )
-        await sql.insert(*history)
+            history.append(self._line(order, "PAID", cause, writes.after))
+            paid_fen = _paid_fen(trade)
+            writes.move(order, "PAID", paid_at=paid_at, paid_fen=paid_fen, due_at=None)
+        writes.insert_all(Transition, *history)
         if not surplus:
-            await self._events.write("on_paid", order, after)
+            writes.insert(self._events.event("on_paid", order, writes.after))
         if order.payments_made > 1:  # another one may be live still: the sweep closes it now
-            after.call(partial(self._make_others_due, order.id))
+            writes.after.call(partial(self._make_others_due, order.id))
 
     def _make_others_due(self, order_id: int) -> None:
         due = sql.OTHERS_ARE_DUE.run(order_id=order_id, due_at=self._clock.now())
         self._work.start(due)
 
-    async def _give_back(self, payment: Payment, shares: Sequence[Share]) -> None:
+    def _give_back(self, payment: Payment, shares: Sequence[Share], writes: Writes) -> None:
         """Write the refunds of surplus money down with the payment; the sweep sends them."""
         log.alarm("paid twice or too late", number=payment.number)
         now = self._clock.now()
-        await sql.insert(
-            *[
-                Refund(
-                    order_id=payment.order_id,
-                    share_id=share.id,
-                    channel=share.channel,
-                    out_refund_no=f"{share.out_trade_no}S",
-                    refund_fen=share.total_fen,
-                    reserved_fen=share.total_fen,
-                    reason="重复或超时支付，自动退款",
-                    origin="surplus",
-                    state="PENDING",
-                    request="",
-                    created_at=now,
-                    due_at=now,
-                )
-                for share in shares
-            ]
-        )
+        for share in shares:
+            refund = Refund(
+                order_id=payment.order_id,
+                share_id=share.id,
+                channel=share.channel,
+                out_refund_no=f"{share.out_trade_no}S",
+                refund_fen=share.total_fen,
+                reserved_fen=share.total_fen,
+                reason="重复或超时支付，自动退款",
+                origin="surplus",
+                state="PENDING",
+                request="",
+                created_at=now,
+                due_at=now,
+            )
+            writes.insert(refund)
 
     async def open_payment(self, payment: Payment, prepay: dict[str, str]) -> None:
         """Note that WeChat accepted the prepay; a repeat under the same number renews it.
@@ -342,7 +346,7 @@ class Ledger:
             return
         history = self._line(order, "CLOSED", cause, after)
         order.state = "CLOSED"
-        await sql.insert(history)
+        await sql.add(Transition, history)
         await self._events.write("on_closed", order, after)
 
     # -- refunds
@@ -403,7 +407,7 @@ class Ledger:
         if not source.channel and outcome.name != "APPLIED":
             return outcome
         async with transaction() as after:
-            cause = await source.store(outcome, trade.out_trade_no, rows.notification)
+            cause = await stored(source, outcome, trade.out_trade_no, rows.notification)
             if outcome.name == "APPLIED":
                 if is_new:
                     surplus = rows.payment.surplus
@@ -431,7 +435,7 @@ class Ledger:
             reason="",
             origin="merchant_platform",
             state="PENDING",
-            request="",
+            request=trade.request,
             created_at=self._clock.now(),
         )
         return RefundRows(refund, share, rows.payment, rows.order, rows.notification)
@@ -443,10 +447,11 @@ class Ledger:
         refund, now = rows.refund, self._clock.now()
         steps = ["PROCESSING"] if refund.state in ("PENDING", "REJECTED") else []
         steps += [trade.state] if trade.state != "PROCESSING" else []
-        # a day's bill is compared by it; a refund made elsewhere may tell only its end, and one
-        # that was sent twice, because an answer was lost, was accepted before that end
-        times = [trade.accepted_at or refund.accepted_at or refund.sent_at, trade.refunded_at]
-        accepted_at = min(filter(None, times), default=None)
+        # a day's bill is compared by it. One that was sent twice, because an answer was lost, was
+        # accepted before its end; one made elsewhere may tell only its end, maybe of another day
+        accepted_at = trade.accepted_at or refund.accepted_at or refund.sent_at
+        if accepted_at and trade.refunded_at:
+            accepted_at = min(accepted_at, trade.refunded_at)
         await self._book(rows, steps[-1])
         for step in steps:
             await self._move(
@@ -478,7 +483,15 @@ class Ledger:
             rows = await sql.refund_rows(channel, out_refund_no)
             if rows is None or rows.refund.state != "PENDING":
                 return
-            log.alarm("refund failed", number=out_refund_no, state="REJECTED", why=cause)
+            code, _, request_id = rows.refund.trouble.partition(" ")
+            log.alarm(
+                "refund failed",
+                number=out_refund_no,
+                state="REJECTED",
+                why=cause,
+                code=code,
+                wechat_request_id=request_id,
+            )
             async with transaction() as after:
                 await self._book(rows, "REJECTED")
                 await self._move(
@@ -522,7 +535,7 @@ class Ledger:
         if rows.payment.surplus:
             return
         if await sql.REFUND_ORDER.run(id=order.id):
-            await sql.insert(self._line(order, "REFUNDED", cause, after))
+            await sql.add(Transition, self._line(order, "REFUNDED", cause, after))
             order.state = "REFUNDED"
         await self._events.write("on_refunded", order, after, refund)
 
@@ -536,29 +549,43 @@ class Ledger:
         after: AfterCommit,
         **values: object,
     ) -> None:
-        """Compare and set with one line of history."""
+        """Compare and set with one line of history, in the open transaction."""
         history = self._line(row, state, cause, after)
         await compare_and_set(row, state, **values)
-        await sql.insert(history)
+        await sql.add(Transition, history)
+
+    def _add_move(
+        self,
+        row: Order | Payment | Refund,
+        state: str,
+        cause: str,
+        writes: Writes,
+        **values: object,
+    ) -> None:
+        """Compare and set with one line of history, together with what else is written."""
+        history = self._line(row, state, cause, writes.after)
+        writes.move(row, state, **values)
+        writes.insert_all(Transition, history)
 
     def _line(
         self, row: Order | Payment | Refund, state: str, cause: str, after: AfterCommit
-    ) -> Transition:
-        """Build the history of a move; a move that no table names is a mistake of ours."""
+    ) -> dict[str, Any]:
+        """Return the row of history of a move; a move that no table names is a mistake of ours."""
         subject, number, moves = _about(row)
         if state not in moves[row.state]:
             log.alarm("move refused", number=number, from_state=row.state, to_state=state)
             raise AssertionError(f"{subject} {number}: {row.state} does not move to {state}")
         begun = {"prepay_request_id": row.request_id} if isinstance(row, Payment) else {}
+        after.call(partial(self._events.moved, subject, state))
         after.call(partial(log.info, "moved", number=number, to_state=state, cause=cause, **begun))
-        return Transition(
-            subject=subject,
-            number=number,
-            from_state=row.state,
-            to_state=state,
-            cause=cause[:255],
-            at=self._clock.now(),
-        )
+        return {
+            "subject": subject,
+            "number": number,
+            "from_state": row.state,
+            "to_state": state,
+            "cause": cause[:255],
+            "at": self._clock.now(),
+        }
 
     async def _unmatched(
         self, source: Source, out_trade_no: str, reason: str = "unknown number"
@@ -570,8 +597,7 @@ class Ledger:
         row = await Notification.get_or_none(channel=source.channel, key=source.key)
         if settled := _settled(row):
             return settled
-        async with transaction():
-            await source.store(outcome, out_trade_no, row)
+        await stored(source, outcome, out_trade_no, row)
         return outcome
 
 
@@ -585,6 +611,20 @@ def _about(row: Order | Payment | Refund) -> tuple[str, str, dict[str, set[str]]
 
 def _settled(row: Notification | None) -> Outcome | None:
     return Outcome(row.outcome, row.reason) if row and row.outcome in FINAL else None
+
+
+async def stored(source: Source, outcome: Outcome, number: str, row: Notification | None) -> str:
+    """Store an outcome, in the open transaction if there is one; return the cause.
+
+    Raises Overtaken when a copy was faster: the unit runs again and sees its outcome.
+    """
+    writes = Writes()
+    cause = source.store(outcome, number, row, writes)
+    try:
+        await writes.send()
+    except IntegrityError as error:
+        raise Overtaken("a copy was faster") from error
+    return cause
 
 
 async def _named_by(trade: Trade, source: Source) -> PaymentRows | None:
@@ -606,22 +646,17 @@ def _alarm_refused(rows: PaymentRows, trade: Trade, reason: str) -> None:
     )
 
 
-async def _pay_shares(shares: Sequence[Share], trade: Trade, *, surplus: bool) -> None:
+def _pay_shares(shares: Sequence[Share], trade: Trade, writes: Writes, *, surplus: bool) -> None:
     """Give each share its transaction_id; surplus money is reserved for its refund at once."""
     theirs = {share.out_trade_no: share.transaction_id for share in trade.shares}
-    values = [
-        {
-            "id": share.id,
-            "transaction_id": theirs[share.out_trade_no],
-            "reserved_fen": share.total_fen if surplus else share.reserved_fen,
-            "refunds_made": 1 if surplus else share.refunds_made,
-        }
-        for share in shares
-    ]
-    if len(values) == 1:
-        await sql.PAID_SHARE.run(**values[0])
-    else:
-        await sql.PAID_SHARE.many(values)
+    for share in shares:
+        writes.run(
+            sql.PAID_SHARE,
+            id=share.id,
+            transaction_id=theirs[share.out_trade_no],
+            reserved_fen=share.total_fen if surplus else share.reserved_fen,
+            refunds_made=1 if surplus else share.refunds_made,
+        )
 
 
 def _paid_fen(trade: Trade) -> int:

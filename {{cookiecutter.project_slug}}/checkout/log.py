@@ -4,11 +4,13 @@ Records go to the logger `checkout`; how they are written and redacted is the ap
 """
 
 import logging
+import time
 from contextvars import ContextVar
 from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 _logger = logging.getLogger("checkout")
+_last: dict[str, float] = {}
 
 
 def info(event: str, **fields: Any) -> None:
@@ -29,3 +31,11 @@ def alarm(event: str, **fields: Any) -> None:
 def failure(event: str, error: BaseException, **fields: Any) -> None:
     """Log an exception with its traceback."""
     _logger.error(event, exc_info=error, extra={"fields": fields})
+
+
+def at_most_once_a_second(event: str, **fields: Any) -> None:
+    """Log an error that everything meets at once, without its traceback."""
+    now = time.monotonic()
+    if now - _last.get(event, -1.0) >= 1.0:
+        _last[event] = now
+        _logger.error(event, extra={"fields": fields})

@@ -45,7 +45,7 @@ class Order(Model):
     widget = fields.BooleanField(db_default=False)
     handover = fields.CharField(64, null=True, unique=True)
     handover_until = UtcField(null=True)
-    claimed_by = fields.CharField(64, null=True, db_index=True)
+    claimed_by = fields.CharField(64, null=True)
     items: fields.ReverseRelation["OrderItem"]
     payments: fields.ReverseRelation["Payment"]
     refunds: fields.ReverseRelation["Refund"]
@@ -54,7 +54,11 @@ class Order(Model):
         table = "checkout_order"
         table_description = "订单"
         unique_together = (("buyer", "idempotency_key"),)
-        indexes = (Index(fields=("buyer", "id")),)
+        indexes = (
+            Index(fields=("buyer", "id")),
+            Index(fields=("claimed_by", "id")),
+            Index(fields=("state", "id")),
+        )
 
 
 class OrderItem(Model):
@@ -89,6 +93,7 @@ class Payment(Model):
     the fields that say whose order it is, `prepay` what its answer gave. WeChat takes no money
     after `expires_at` (time_expire). `due_at` is the sweep's next look and its lease at once;
     `looks` counts those that brought a proved answer. `surplus` money came twice or too late.
+    `failed_code` is the code of the last 5xx: the same code again is a refusal.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -117,11 +122,13 @@ class Payment(Model):
     created_at = UtcField()
     paid_at = UtcField(null=True, db_index=True)
     surplus = fields.BooleanField(db_default=False)
+    failed_code = fields.CharField(64, null=True)
     shares: fields.ReverseRelation["Share"]
 
     class Meta:
         table = "checkout_payment"
         table_description = "支付单"
+        indexes = (Index(fields=("state", "id")),)
 
 
 class Share(Model):
@@ -159,8 +166,9 @@ class Refund(Model):
     """One return of money from a share 退款单; it owns one out_refund_no.
 
     `origin` is admin, surplus or merchant_platform. `reserved_fen` is what it holds of the
-    share's cap. `trouble` is why a PENDING one still waits; `refused_at` when it was refused and
-    its quiet period began. `accepted_at` is WeChat's time or the best we know, None: nothing.
+    share's cap. `trouble` is why a PENDING one still waits, their code and Request-ID;
+    `refused_at` when it was refused and its quiet period began. `accepted_at` is WeChat's time or
+    the best we know, None: nothing.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -196,6 +204,7 @@ class Refund(Model):
         table = "checkout_refund"
         table_description = "退款单"
         unique_together = (("channel", "out_refund_no"), ("order", "idempotency_key"))
+        indexes = (Index(fields=("state", "id")),)
 
 
 class Notification(Model):
@@ -210,13 +219,14 @@ class Notification(Model):
     outcome = fields.CharField(16)
     reason = fields.CharField(255, default="")
     out_trade_no = fields.CharField(64, default="")
-    received_at = UtcField(db_index=True)
+    received_at = UtcField()
     due_at = UtcField(null=True, db_index=True)
 
     class Meta:
         table = "checkout_notification"
         table_description = "通知"
         unique_together = (("channel", "key"),)
+        indexes = (Index(fields=("outcome", "id")),)
 
 
 class Transition(Model):
@@ -224,7 +234,7 @@ class Transition(Model):
 
     id = fields.BigIntField(primary_key=True)
     subject = fields.CharField(16)
-    number = fields.CharField(64, db_index=True)
+    number = fields.CharField(64)
     from_state = fields.CharField(16)
     to_state = fields.CharField(16)
     cause = fields.CharField(255)
@@ -263,7 +273,7 @@ class BillDifference(Model):
 
     id = fields.BigIntField(primary_key=True)
     channel = fields.CharField(32)
-    date = fields.DateField(db_index=True)
+    date = fields.DateField()
     kind = fields.CharField(20)
     number = fields.CharField(64)
     here = fields.CharField(64)
@@ -274,3 +284,4 @@ class BillDifference(Model):
         table = "checkout_bill_difference"
         table_description = "账单差异"
         unique_together = (("channel", "date", "kind", "number"),)
+        indexes = (Index(fields=("date", "id")),)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tortoise.exceptions import IntegrityError
-
 from checkout import errors, log, sql
 from checkout.channels import (
     Channel,
     Channels,
+    MalformedNotification,
     NotOurs,
     NotProved,
     Proved,
@@ -25,10 +24,11 @@ from checkout.channels import (
     Unreadable,
 )
 from checkout.clock import Clock
-from checkout.ledger import FINAL, Ledger, Outcome
+from checkout.ledger import FINAL, Ledger, Outcome, stored
 from checkout.models import Notification
 from checkout.refunds import Refunds
-from checkout.work import Overtaken, again, transaction
+from checkout.work import again
+from checkout.writes import Writes
 
 MAX_BODY = 2 * 1024 * 1024
 AGAIN = timedelta(seconds=60)  # until the sweep tries an open one again
@@ -54,37 +54,36 @@ class Arrival:
     body: bytes
     received_at: datetime
 
-    async def store(self, outcome: Outcome, number: str, row: Notification | None) -> str:
+    def store(self, outcome: Outcome, number: str, row: Notification | None, writes: Writes) -> str:
         """Insert it with its outcome, or decide an open one again; return the cause.
 
-        Raises Overtaken when a copy was faster: the unit runs again and sees its outcome.
+        Of copies that come together one is written, for the others it is an IntegrityError.
         """
         due_at = None if outcome.name in FINAL else self.received_at + AGAIN
         if row is not None:
-            return await _decide_again(row, outcome, number, due_at)
-        row = Notification(
-            channel=self.channel,
-            kind=self.kind,
-            key=self.key,
-            headers=dict(self.headers),
-            body=self.body,
-            outcome=outcome.name,
-            reason=outcome.reason[:255],
-            out_trade_no=number[:64],
-            received_at=self.received_at,
-            due_at=due_at,
-        )
-        try:
-            await sql.insert(row)
-        except IntegrityError as error:
-            raise Overtaken("a copy was faster") from error
-        return f"notification {row.id}"
+            _decide_again(row, outcome, number, due_at, writes)
+            return f"notification {self.key}"
+        values = {
+            "channel": self.channel,
+            "kind": self.kind,
+            "key": self.key,
+            "headers": dict(self.headers),
+            "body": self.body,
+            "outcome": outcome.name,
+            "reason": outcome.reason[:255],
+            "out_trade_no": number[:64],
+            "received_at": self.received_at,
+            "due_at": due_at,
+        }
+        writes.insert_all(Notification, values)
+        return f"notification {self.key}"
 
 
-async def _decide_again(
-    row: Notification, outcome: Outcome, number: str, due_at: datetime | None
-) -> str:
-    decided = await sql.STORE_OUTCOME.run(
+def _decide_again(
+    row: Notification, outcome: Outcome, number: str, due_at: datetime | None, writes: Writes
+) -> None:
+    writes.run(
+        sql.STORE_OUTCOME,
         id=row.id,
         outcome__was=row.outcome,
         outcome=outcome.name,
@@ -92,9 +91,6 @@ async def _decide_again(
         out_trade_no=number[:64],
         due_at=due_at,
     )
-    if not decided:
-        raise Overtaken("somebody decided about it meanwhile")
-    return f"notification {row.id}"
 
 
 class Notifications:
@@ -164,6 +160,9 @@ class Notifications:
         return await self._refunds.hear(books, proved.trade, arrival)
 
     async def _unreadable(self, arrival: Arrival, error: Unreadable) -> Outcome:
+        if isinstance(error, MalformedNotification):
+            log.alarm("malformed notification, decrypted well", key=arrival.key, reason=str(error))
+            return await self._store(arrival, Outcome("UNDECRYPTABLE", f"malformed: {error}"))
         log.alarm("undecryptable notification: APIv3 key?", key=arrival.key, reason=str(error))
         return await self._store(arrival, Outcome("UNDECRYPTABLE", str(error)))
 
@@ -174,8 +173,7 @@ class Notifications:
             row = await Notification.get_or_none(channel=arrival.channel, key=arrival.key)
             if row is not None and row.outcome in FINAL:
                 return Outcome(row.outcome, row.reason)
-            async with transaction():
-                await arrival.store(outcome, "", row)
+            await stored(arrival, outcome, "", row)
             return outcome
 
         return await again(store)
@@ -184,7 +182,9 @@ class Notifications:
         """Decide again about a stored notification that is open; a settled one stays as it is."""
         if row.outcome in FINAL:
             return Outcome(row.outcome, row.reason)
-        channel = self._channels[row.channel]
+        channel = self._channels.get(row.channel)
+        if channel is None:
+            return Outcome(row.outcome, "its channel is switched off")
         arrival = Arrival(
             row.channel, row.kind, row.key, row.headers, bytes(row.body), self._clock.now()
         )

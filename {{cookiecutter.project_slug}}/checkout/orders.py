@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -11,17 +11,20 @@ from typing import NamedTuple
 import msgspec
 from tortoise.exceptions import IntegrityError
 
-from checkout import errors, log, sql
+from checkout import errors, log
 from checkout.channels import DraftShare
 from checkout.clock import Clock
 from checkout.config import Config
 from checkout.models import Order, OrderItem
-from checkout.work import Overtaken, again, transaction
+from checkout.work import Overtaken, again
+from checkout.writes import Writes
 
 GRACE = timedelta(seconds=60)  # after its end, before the sweep closes the order
 HANDOVER_LASTS = timedelta(minutes=10)
 MAX_TOTAL_FEN = 100_000_000
+KINDS = ("physical", "service", "virtual")
 MAX_DESCRIPTION = 127  # UTF-8 bytes that WeChat takes
+MAX_SHOP_NAME = 45  # of them
 
 
 class Placed(NamedTuple):
@@ -95,15 +98,26 @@ class Orders:
             due_at=now + self._ttl + GRACE,
             widget=widget,
         )
+        items = [_item(line) for line in lines]
+        writes = Writes()
+        writes.insert(order)
+        writes.insert_all(OrderItem, *map(vars, items), order_id=order)
         try:
-            async with transaction():
-                await sql.insert(order)
-                items = [_item(order, line) for line in lines]
-                await sql.insert(*items)
+            await writes.commit()
         except IntegrityError as error:
             raise Overtaken("a twin was faster, or the number is taken") from error
+        for item in items:
+            item.order_id = order.id
         log.info("order placed", order_no=order.order_no, total_fen=order.total_fen)
         return Placed(order, items, is_new=True)
+
+    async def having_ordered(self, buyers: Collection[str]) -> set[str]:
+        """Return those of the buyers who placed or claimed an order."""
+        placed = Order.filter(buyer__in=buyers).distinct()
+        claimed = Order.filter(claimed_by__in=buyers).distinct()
+        names = [row async for row in placed.values_list("buyer")]
+        names += [row async for row in claimed.values_list("claimed_by")]
+        return {name for (name,) in names}
 
     async def hand_over(self, order: Order) -> str:
         """Return a token that claims this order, once, within ten minutes of real time.
@@ -149,6 +163,8 @@ def _check_lines(lines: Sequence[Item]) -> None:
         check_text(f"items[{n}].name", line.name, 127)
         check_int(f"items[{n}].quantity", line.quantity, 1, 999_999)
         check_int(f"items[{n}].price_fen", line.price_fen, 0, MAX_TOTAL_FEN)
+        if line.kind not in KINDS:  # "vitual" would be sold where virtual goods are not
+            raise errors.BadRequest(f"one of {', '.join(KINDS)}", field=f"items[{n}].kind")
 
 
 def _total(lines: Sequence[Item]) -> int:
@@ -162,9 +178,8 @@ def _total(lines: Sequence[Item]) -> int:
     return sums.total()
 
 
-def _item(order: Order, line: Item) -> OrderItem:
+def _item(line: Item) -> OrderItem:
     return OrderItem(
-        order_id=order.id,
         sku=line.sku,
         name=line.name,
         quantity=line.quantity,
@@ -174,8 +189,8 @@ def _item(order: Order, line: Item) -> OrderItem:
     )
 
 
-def shares_of(items: Sequence[OrderItem], number: str) -> list[DraftShare]:
-    """Split an order by merchant: fen, and what the payer reads, within WeChat's bytes.
+def shares_of(items: Sequence[OrderItem], number: str, shop_name: str = "") -> list[DraftShare]:
+    """Split an order by merchant: fen, and what the payer reads.
 
     The only share of a payment has the payment's own number.
     """
@@ -183,16 +198,22 @@ def shares_of(items: Sequence[OrderItem], number: str) -> list[DraftShare]:
     shares = []
     for n, merchant in enumerate(merchants, 1):
         part = [item for item in items if item.merchant == merchant]
-        more = f" 等{len(part)}件" if len(part) > 1 else ""
         shares.append(
             DraftShare(
                 out_trade_no=f"{number}M{n}" if len(merchants) > 1 else number,
                 merchant=merchant,
                 total_fen=sum(item.quantity * item.price_fen for item in part),
-                description=cut(part[0].name, MAX_DESCRIPTION - len(more.encode())) + more,
+                description=_description(shop_name, part),
             )
         )
     return shares
+
+
+def _description(shop_name: str, items: Sequence[OrderItem]) -> str:
+    """Say who sells what 商品描述, "shop-product", within WeChat's bytes."""
+    seller = f"{cut(shop_name, MAX_SHOP_NAME)}-" if shop_name else ""
+    more = f" 等{len(items)}件" if len(items) > 1 else ""
+    return cut(seller + items[0].name, MAX_DESCRIPTION - len(more.encode())) + more
 
 
 def cut(text: str, most_bytes: int) -> str:

@@ -1,5 +1,6 @@
 """Payments 支付单: start one or go on with it, ask WeChat about it, close it, cancel its order."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,18 +10,20 @@ from typing import Any, NamedTuple
 from tortoise.exceptions import IntegrityError
 
 from checkout import channels as ch
-from checkout import errors, log, sql
+from checkout import errors, log, sql, upstream
 from checkout.channels import Channel, Channels, Draft, known_scenes
-from checkout.clock import Clock
+from checkout.clock import SKEW, Clock
 from checkout.config import Config
 from checkout.ledger import FIRST_LOOK, Ledger, Query
 from checkout.models import Order, OrderItem, Payment, Share
 from checkout.orders import shares_of
-from checkout.work import Work, transaction
+from checkout.work import Overtaken, Work, again
+from checkout.writes import Writes
 
 LAST_CALL = 60  # seconds: no new payment this near to the end of an order
 FORGOTTEN = timedelta(minutes=5)  # after the last send, "no such number" means it never came
 POLITE = timedelta(seconds=3)
+REFRESHED = 2  # payments of an order that a buyer's refresh asks about
 TRIES = 8  # turns of start(): each follows a twin, or makes room
 
 
@@ -56,6 +59,7 @@ class Payments:
         self, config: Config, channels: Channels, ledger: Ledger, clock: Clock, work: Work
     ) -> None:
         self._prefix = config.trade_prefix
+        self._shop_name = config.shop_name
         self._channels = channels
         self._scenes = known_scenes()
         self._ledger = ledger
@@ -103,7 +107,7 @@ class Payments:
         if scene == "miniprogram" and any(item.kind == "virtual" for item in items):
             raise errors.VirtualGoods("virtual goods need 小程序虚拟支付 in a mini program")
         merchants = list(dict.fromkeys(item.merchant for item in items))
-        for channel in self._channels.values():
+        for channel in self._channels.offered():
             if name in (None, channel.name, channel.books) and channel.serves(scene, merchants):
                 _check_time(order, self._clock.now(), channel)
                 return channel
@@ -126,7 +130,7 @@ class Payments:
         """Commit number and request before anything is sent; None when a twin was faster."""
         now, n = self._clock.now(), order.payments_made + 1
         base = f"{self._prefix}{order.order_no}{n:02}"
-        draft_shares = shares_of(items, base)
+        draft_shares = shares_of(items, base, self._shop_name)
         draft = Draft(
             number=f"{base}C" if len(draft_shares) > 1 else base,
             scene=wanted.scene,
@@ -138,22 +142,26 @@ class Payments:
             shares=draft_shares,
         )
         prepared = self._channels[wanted.channel].prepare(draft)
-        payment = _payment(order, draft, prepared, wanted.channel)
-        shares = _shares(draft, prepared, wanted.channel)
-        try:
-            async with transaction():
-                taken = await sql.TAKE_NUMBER.run(
-                    id=order.id, payments_made=order.payments_made, payments_made__next=n
-                )
-                if not taken:
-                    return None  # a twin took it, or the order is no longer OPEN
-                await sql.insert(payment)
-                for share in shares:
-                    share.payment_id = payment.id
-                await sql.insert(*shares)
-        except IntegrityError:  # `live` is unique
-            return None
-        return payment
+
+        async def insert() -> Payment | None:
+            payment = _payment(order, draft, prepared, wanted.channel)
+            shares = _shares(draft, prepared, wanted.channel)
+            writes = Writes()
+            writes.run(
+                sql.TAKE_NUMBER,
+                id=order.id,
+                payments_made=order.payments_made,
+                payments_made__next=n,
+            )
+            writes.insert(payment)
+            writes.insert_all(Share, *shares, payment_id=payment)
+            try:
+                await writes.commit()
+            except (Overtaken, IntegrityError):
+                return None  # a twin took the number, `live` is taken, the order is not OPEN
+            return payment
+
+        return await again(insert)
 
     async def _make_room(self, payment: Payment) -> None:
         """Close the live payment so that another may take its place."""
@@ -176,8 +184,9 @@ class Payments:
     def _is_usable(self, payment: Payment) -> bool:
         """Tell whether nothing is to be sent: its answer still opens the cashier, or it ended."""
         lasts = timedelta(seconds=self._channels[payment.channel].lasts(payment))
-        usable = payment.prepaid_at and self._clock.now() < payment.prepaid_at + lasts
-        return payment.state not in ("NEW", "OPEN") or bool(usable)
+        prepaid_at = payment.prepaid_at
+        usable = prepaid_at is not None and not self._clock.has_passed(lasts, prepaid_at)
+        return payment.state not in ("NEW", "OPEN") or usable
 
     async def _prepay(self, payment: Payment, *, is_new: bool) -> Payment:
         """Send the stored request 下单; return the payment as it is afterwards."""
@@ -187,51 +196,56 @@ class Payments:
                 return payment
             await sql.SENT.run(id=payment.id, sent_at=self._clock.now())
         try:
-            prepay = await self._channels[payment.channel].prepay(payment)
+            async with upstream.deadline():
+                prepay = await self._channels[payment.channel].prepay(payment)
         except (ch.AlreadyPaid, ch.NumberTaken) as error:
-            log.alarm(
-                "WeChat refuses a number of ours",
-                number=payment.number,
-                code=error.code,
-                wechat_request_id=error.request_id,
-            )
+            upstream.report("WeChat refuses a number of ours", payment.number, error, alarm=True)
             await self.ask(payment, "prepay refused")
         except ch.AnswerLost:  # nobody can pay it any more: close it, the next call begins anew
             await self.close(payment, "the answer of its prepay was lost")
         except ch.ChannelError as error:
-            raise _answer(error) from error
+            is_refused = await self._is_refused(payment, error)
+            event = "prepay refused" if is_refused else "prepay failed"
+            upstream.report(event, payment.number, error, alarm=is_refused)
+            raise _answer(error, is_refused=is_refused) from error
         else:
             await self._ledger.open_payment(payment, prepay)
         return payment
 
+    async def _is_refused(self, payment: Payment, error: ch.ChannelError) -> bool:
+        """Tell a refusal from an outage: a 5xx is one when its code came before for this number."""
+        if not isinstance(error, ch.Failed):
+            return isinstance(error, ch.Declined)
+        before, code = payment.failed_code, error.code[:64]
+        await sql.FAILED.run(id=payment.id, failed_code=code)
+        payment.failed_code = code
+        return before == code
+
     # -- ask 查单, close 关单
 
-    async def ask(self, payment: Payment, cause: str) -> bool:
+    async def ask(self, payment: Payment, cause: str, *, seconds: float | None = None) -> bool:
         """Query a payment and record the answer; tell whether there was one that proves.
 
-        Afterwards `payment` is fresh. No answer leaves everything as it was.
+        Afterwards `payment` is fresh. No answer within `seconds` leaves everything as it was.
         """
-        proved = await self._ask(payment, cause)
-        await payment.refresh_from_db()
+        proved = await self._ask(payment, cause, seconds)
+        await sql.refresh(payment)
         return proved
 
-    async def _ask(self, payment: Payment, cause: str) -> bool:
-        channel = self._channels[payment.channel]
-        shares = await shares_in(payment)
+    async def _ask(self, payment: Payment, cause: str, seconds: float | None) -> bool:
+        channel = self._channels.get(payment.channel)
+        if channel is None:
+            return False  # it is switched off: nobody can be asked
+        shares = await sql.shares_in(payment.id)
         try:
-            trade = await channel.query(payment, shares)
-        except ch.NoSuchTrade:
+            async with upstream.deadline(seconds):
+                trade = await channel.query(payment, shares)
+        except ch.NoSuchTrade as error:
             await self._forget(payment, shares, cause)
-            return True
+            return error.proved
         except ch.ChannelError as error:
-            log.warning(
-                "query failed",
-                number=payment.number,
-                why=str(error),
-                code=error.code,
-                wechat_request_id=error.request_id,
-                cause=cause,
-            )
+            is_refused = await self._is_refused(payment, error)
+            upstream.report("query failed", payment.number, error, alarm=is_refused, cause=cause)
             return False
         await self._ledger.record([payment.channel], trade, Query(f"query, {cause}"))
         return True
@@ -240,14 +254,19 @@ class Payments:
         """Close a payment that WeChat never got; a send that is still under way may arrive."""
         fresh = await Payment.get(id=payment.id)
         last_sent = fresh.sent_at or fresh.created_at
-        if self._clock.now() >= last_sent + FORGOTTEN:
+        if self._clock.has_passed(FORGOTTEN, last_sent):
             number = shares[0].out_trade_no
             await self._ledger.close_payment(number, f"{cause}: WeChat never got it")
 
     async def ask_politely(self, payment: Payment) -> None:
         """Query unless somebody did in the last three seconds, in any process."""
         now = self._clock.now()
-        if await sql.POLITE.run(id=payment.id, asked_at=now, asked_at__before=now - POLITE):
+        if await sql.POLITE.run(
+            id=payment.id,
+            asked_at=now,
+            asked_at__before=now - POLITE,
+            asked_at__tomorrow=now + SKEW,
+        ):
             await self.ask(payment, "buyer asks")
 
     async def close(self, payment: Payment, cause: str) -> bool:
@@ -255,25 +274,29 @@ class Payments:
 
         What is not a verified "closed" is queried, or left. Afterwards `payment` is fresh.
         """
-        channel = self._channels[payment.channel]
-        too_early = payment.created_at + timedelta(seconds=channel.close_after)
-        if payment.state in ("PAID", "HELD") or self._clock.now() < too_early:
+        channel = self._channels.get(payment.channel)
+        if channel is None:
             return False
-        shares = await shares_in(payment)
+        close_after = timedelta(seconds=channel.close_after)
+        may_be_closed = self._clock.has_passed(close_after, payment.created_at)
+        if payment.state in ("PAID", "HELD") or not may_be_closed:
+            return False
+        shares = await sql.shares_in(payment.id)
         try:
-            await channel.close(payment, shares)
+            async with upstream.deadline():
+                await channel.close(payment, shares)
         except ch.Later as error:
             log.info("not closed yet", number=payment.number, why=str(error), code=error.code)
             return False
         except ch.CannotClose:
             return await self._let_run_out(payment, shares, cause)
         except ch.ChannelError as error:
-            log.info("not closed", number=payment.number, why=str(error), code=error.code)
-            if isinstance(error, ch.AlreadyPaid) and payment.state == "CLOSED":
-                log.alarm("WeChat says that a closed payment is paid", number=payment.number)
-            return await self.ask(payment, f"{cause}, close refused")
+            _report_not_closed(payment, error, cause)
+            proved = await self.ask(payment, f"{cause}, close refused")
+            # paid there, and not yet here: whatever the query said, nothing is proved
+            return proved and (payment.state == "PAID" or not isinstance(error, ch.AlreadyPaid))
         await self._ledger.close_payment(shares[0].out_trade_no, cause)
-        await payment.refresh_from_db()
+        await sql.refresh(payment)
         return True
 
     async def _let_run_out(self, payment: Payment, shares: Sequence[Share], cause: str) -> bool:
@@ -282,7 +305,7 @@ class Payments:
         over = self._clock.now() > payment.expires_at + timedelta(seconds=LAST_CALL)
         if proved and over and payment.state in ("NEW", "OPEN"):
             await self._ledger.close_payment(shares[0].out_trade_no, f"{cause}: its time is over")
-            await payment.refresh_from_db()
+            await sql.refresh(payment)
         return proved
 
     # -- an order
@@ -305,20 +328,17 @@ class Payments:
     async def refresh(self, order: Order) -> None:
         """Ask WeChat about what of an order may still be paid, at most once in three seconds.
 
-        That is its live payment, or one that was closed and is still watched.
+        That is its live payment, and the newest that was closed and is still watched: whoever
+        switched scenes may have paid in the first one.
         """
         watched = Payment.filter(order_id=order.id, state__in=("NEW", "OPEN", "HELD", "CLOSED"))
-        for payment in await watched.filter(due_at__not_isnull=True).order_by("-id").limit(1):
-            await self.ask_politely(payment)
+        newest = watched.filter(due_at__not_isnull=True).order_by("-id").limit(REFRESHED)
+        await asyncio.gather(*map(self.ask_politely, await newest))
 
-    def has_widget(self, scene: str) -> bool:
-        """Tell whether the amount widget 金额控件 can be used in this scene."""
-        return any(scene in channel.widget_scenes for channel in self._channels.values())
-
-
-async def shares_in(payment: Payment) -> list[Share]:
-    """Read the shares of a payment, in order."""
-    return await Share.filter(payment_id=payment.id).order_by("id")
+    def widget_scenes(self) -> list[str]:
+        """Return the scenes in which the amount widget 金额控件 can be used."""
+        offered = self._channels.offered()
+        return [scene for channel in offered for scene in channel.widget_scenes]
 
 
 def _payment(order: Order, draft: Draft, prepared: ch.Prepared, channel: str) -> Payment:
@@ -344,15 +364,15 @@ def _payment(order: Order, draft: Draft, prepared: ch.Prepared, channel: str) ->
     )
 
 
-def _shares(draft: Draft, prepared: ch.Prepared, channel: str) -> list[Share]:
+def _shares(draft: Draft, prepared: ch.Prepared, channel: str) -> list[dict[str, Any]]:
     return [
-        Share(
-            out_trade_no=share.out_trade_no,
-            merchant=share.merchant,
-            channel=channel,
-            parties=dict(parties),
-            total_fen=share.total_fen,
-        )
+        {
+            "out_trade_no": share.out_trade_no,
+            "merchant": share.merchant,
+            "channel": channel,
+            "parties": dict(parties),
+            "total_fen": share.total_fen,
+        }
         for share, parties in zip(draft.shares, prepared.share_parties, strict=True)
     ]
 
@@ -390,7 +410,16 @@ def _check_payable(payment: Payment) -> None:
         raise errors.PaymentInProgress("the payment was closed meanwhile", retry_after=1)
 
 
-def _answer(error: ch.ChannelError) -> errors.CheckoutError:
+def _report_not_closed(payment: Payment, error: ch.ChannelError, cause: str) -> None:
+    """Tell why a payment was not closed; that it is paid or unknown is told by the query."""
+    if isinstance(error, ch.AlreadyPaid) and payment.state == "CLOSED":
+        event = "WeChat says that a closed payment is paid"
+        upstream.report(event, payment.number, error, alarm=True)
+    elif not isinstance(error, ch.AlreadyPaid | ch.NumberTaken | ch.NoSuchTrade):
+        upstream.report("close failed", payment.number, error, cause=cause)
+
+
+def _answer(error: ch.ChannelError, *, is_refused: bool) -> errors.CheckoutError:
     """Say to the buyer what became of a prepay."""
     words: dict[str, Any] = {
         "wechat_code": error.code or None,
@@ -398,9 +427,8 @@ def _answer(error: ch.ChannelError) -> errors.CheckoutError:
     }
     if isinstance(error, ch.Later):
         return errors.TooManyRequests("WeChat asks us to wait", retry_after=5)
-    if isinstance(error, ch.Declined):
+    if is_refused:
         return errors.WeChatRefused(str(error), **words)
     if isinstance(error, ch.Unproved):
-        log.alarm("an answer's signature does not hold: wrong public key?", why=str(error))
         return errors.WeChatUnproved("WeChat's answer could not be verified", **words)
     return errors.CallAgain("WeChat did not answer, call again", retry_after=2)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -11,20 +11,24 @@ from tortoise.exceptions import IntegrityError
 from tortoise.expressions import Q
 
 from checkout import channels as ch
-from checkout import errors, log, sql
+from checkout import errors, log, sql, upstream
+from checkout.buckets import Buckets
 from checkout.channels import Channels, ReasonToAsk, RefundTrade
-from checkout.clock import Clock
+from checkout.clock import SKEW, Clock
 from checkout.ledger import MOST_REFUNDS, Ledger, Outcome, Query, Source
 from checkout.models import Order, Payment, Refund, Share
 from checkout.orders import MAX_TOTAL_FEN, check_int, check_text
+from checkout.pace import Pace
 from checkout.payments import FORGOTTEN, Payments
 from checkout.work import Overtaken, again, transaction
 
 SPACING = timedelta(seconds=60)  # between two refunds of one share, by WeChat's rule
 LEASE = timedelta(seconds=60)
+AFTER_A_FAILURE = timedelta(seconds=2)  # of a refund, before the merchant's next one leaves
 DAILY = timedelta(days=1)  # a surplus refund that is refused is tried again
 LOOKS = (60, 120, 300, 900, 3600, 6 * 3600)  # seconds between looks at a PROCESSING refund
-Asked = Literal["recorded", "unknown number", "no answer"]
+Asked = Literal["recorded", "unknown number", "not proved", "no answer"]
+UNSIGNED = "an unsigned notification"
 
 
 class RefundStarted(NamedTuple):
@@ -46,7 +50,9 @@ class Refunds:
         self._ledger = ledger
         self._payments = payments
         self._clock = clock
-        self._not_before: dict[str, datetime] = {}  # merchant -> WeChat asked us to wait
+        self._pace = Pace(clock)
+        self._named = Buckets(burst=1, per_minute=1, now=clock.seconds)
+        self._unnamed = Buckets(burst=1, per_minute=60, now=clock.seconds)
 
     # -- begin
 
@@ -62,7 +68,7 @@ class Refunds:
 
         While WeChat asks its merchant to wait, the first one waits, too.
         The same key and words give the same refund. Raises NotFound, BadRequest, PartRequired,
-        RefundExceeds, RefundLimit, IdempotencyKeyReused.
+        RefundExceeds, RefundLimit, SceneOff, IdempotencyKeyReused.
         """
         check_int("refund_fen", refund_fen, 1, MAX_TOTAL_FEN)
         check_text("reason", reason, 80)
@@ -78,13 +84,16 @@ class Refunds:
                 return _same(rows, rows.refund, asked_hash)
             payment, share = _choose(rows.paid, out_trade_no)
             _check_room(share, refund_fen)
+            if share.channel not in self._channels:
+                raise errors.SceneOff("the channel it was paid by is switched off: set it up again")
             return await self._reserve(
                 rows.order, payment, share, refund_fen, reason, key, asked_hash
             )
 
         started = await again(once)
         if started.is_new and started.refund.sent_at is not None:
-            await self._send(started.refund, started.share)
+            with self._pace.sending(_merchant(started.share)):
+                await self._send(started.refund, started.share)
         return started
 
     async def _reserve(
@@ -99,7 +108,7 @@ class Refunds:
     ) -> RefundStarted:
         """Commit number, request and reservation before anything is sent."""
         now = self._clock.now()
-        at_once = share.refunds_made == 0 and not self._backing_off(share)
+        at_once = share.refunds_made == 0 and self._pace.is_free(_merchant(share))
         refund = Refund(
             order_id=order.id,
             share_id=share.id,
@@ -145,78 +154,91 @@ class Refunds:
 
     async def _send_in_turn(self, refund: Refund, share: Share) -> None:
         """Send a PENDING refund, unless it must wait for its merchant or for an earlier one."""
-        if wait := self._backing_off(share) or await self._take_turn(refund, share):
+        merchant = _merchant(share)
+        wait = self._pace.wait(merchant) or await self._take_turn(refund, share)
+        if wait := wait or self._pace.wait(merchant):
             await self._wait(refund, wait)
             return
+        with self._pace.sending(merchant):
+            await self._write_request(refund, share)
+            await self._send(refund, share)
+
+    async def _write_request(self, refund: Refund, share: Share) -> None:
+        """Write down what leaves now, and when."""
         if not refund.request:  # surplus: the ledger writes no requests
             payment = await Payment.get(id=share.payment_id)
             channel = self._channels[refund.channel]
             refund.request = channel.prepare_refund(refund, share, payment)
         refund.sent_at = self._clock.now()
         await Refund.filter(id=refund.id).update(request=refund.request, sent_at=refund.sent_at)
-        await self._send(refund, share)
 
     async def _send(self, refund: Refund, share: Share) -> None:
         """Send the stored request 退款, and record the answer."""
         try:
-            trade = await self._channels[refund.channel].refund(refund, share)
+            async with upstream.deadline():
+                trade = await self._channels[refund.channel].refund(refund, share)
         except ch.Later as error:
             await self._postpone(refund, share, error)
         except ch.Declined as error:
             await self._refused(refund, share, error)
         except ch.ChannelError as error:
-            log.warning("refund unknown", number=refund.out_refund_no, why=str(error))
-            await self._wait(refund, SPACING, trouble=error.code or "no answer")
+            await self._hold_back(share, AFTER_A_FAILURE)
+            repeats = isinstance(error, ch.Failed) and _code(refund) == error.code
+            upstream.report("refund unknown", refund.out_refund_no, error, alarm=repeats)
+            await self._wait(refund, SPACING, trouble=_trouble(error))
             await self.ask(refund, share, "refund unknown")
         else:
+            self._pace.succeeded(_merchant(share))
             source = Query(f"refund, {refund.origin}")
             await self._ledger.record_refund(refund.channel, trade, source)
         await refund.refresh_from_db()
 
     async def _postpone(self, refund: Refund, share: Share, error: ch.Later) -> None:
         """Keep the number and wait; the merchant's other refunds wait with it."""
-        say = log.alarm if error.alarm else log.warning
-        say("refund waits", number=refund.out_refund_no, code=error.code, why=str(error))
+        upstream.report("refund waits", refund.out_refund_no, error)
         wait = timedelta(seconds=error.seconds)
-        self._not_before[_merchant(share)] = self._clock.now() + wait
-        await self._wait(refund, wait, trouble=error.code)
+        await self._hold_back(share, wait)
+        await self._wait(refund, wait, trouble=_trouble(error))
 
     async def _refused(self, refund: Refund, share: Share, error: ch.Declined) -> None:
         """Begin a quiet period, unless a query knows the refund: an earlier sending may turn up."""
-        log.warning(
-            "refund refused",
-            number=refund.out_refund_no,
-            code=error.code,
-            why=str(error),
-            wechat_request_id=error.request_id,
-        )
+        await self._hold_back(share, AFTER_A_FAILURE)
+        upstream.report("refund refused", refund.out_refund_no, error, alarm=True)
         if await self.ask(refund, share, f"refund refused: {error.code}") == "recorded":
             return
         now = self._clock.now()
-        await self._wait(refund, FORGOTTEN, trouble=error.code, refused_at=now)
+        await self._wait(refund, FORGOTTEN, trouble=_trouble(error), refused_at=now)
 
     async def _after_quiet_period(self, refund: Refund, share: Share) -> None:
         """Give a refused refund up when WeChat still does not know it; surplus money never."""
         asked = await self.ask(refund, share, f"refund refused: {refund.trouble}")
         if asked == "no answer":
             await self._wait(refund, SPACING)
+        elif asked == "not proved":  # it may have been made: who strips signatures may do more
+            _tell_refused("refund refused, but nobody signs it", refund)
+            await self._wait(refund, FORGOTTEN)
         elif asked == "unknown number" and refund.origin == "surplus":
-            number = refund.out_refund_no
-            log.alarm("surplus refund refused: a person must decide", number=number)
+            _tell_refused("surplus refund refused: a person must decide", refund)
             await self._wait(refund, DAILY, refused_at=None)
         elif asked == "unknown number":
             cause = f"refused: {refund.trouble}"
             await self._ledger.reject(refund.channel, refund.out_refund_no, cause)
 
     async def ask(self, refund: Refund, share: Share, cause: str) -> Asked:
-        """Query 查退款 and record the answer."""
-        channel = self._channels[refund.channel]
+        """Query 查退款 and record the answer; what nobody signed decides nothing about money."""
+        channel = self._channels.get(refund.channel)
+        if channel is None:
+            return "no answer"  # it is switched off
         try:
-            trade = await channel.query_refund(share, refund.out_refund_no, refund.request)
-        except ch.NoSuchTrade:
-            return "unknown number"
+            async with upstream.deadline():
+                trade = await channel.query_refund(share, refund.out_refund_no, refund.request)
+        except ch.NoSuchTrade as error:
+            return "unknown number" if error.proved else "not proved"
         except ch.ChannelError as error:
-            log.warning("refund query failed", number=refund.out_refund_no, why=str(error))
+            is_refused = isinstance(error, ch.Declined)
+            upstream.report(
+                "refund query failed", refund.out_refund_no, error, alarm=is_refused, cause=cause
+            )
             return "no answer"
         await self._ledger.record_refund(refund.channel, trade, Query(f"query, {cause}"))
         return "recorded"
@@ -236,7 +258,8 @@ class Refunds:
         refund = await Refund.get_or_none(channel=share.channel, out_refund_no=trade.out_refund_no)
         if refund is not None and trade.state != "PROCESSING":
             return await self._ledger.record_refund(share.channel, trade, source)
-        confirmed = await self._confirm(share, trade.out_refund_no, refund)
+        request = refund.request if refund else trade.request
+        confirmed = await self._confirm(share, trade.out_refund_no, request)
         if confirmed is None:
             return await self._ledger.record_unconfirmed(source, trade.out_trade_no)
         return await self._ledger.record_refund(share.channel, confirmed, source, adopts=True)
@@ -244,23 +267,29 @@ class Refunds:
     async def ask_about(self, channel: str, reason: ReasonToAsk) -> Outcome:
         """Follow an unsigned message: it proves nothing, what it names is queried.
 
-        NOT_CONFIRMED when that fails: it is not stored, so it must come again.
+        Anybody can send one, so one refund is asked about once a minute at most. NOT_CONFIRMED when
+        nothing was learned: it is not stored, so it must come again.
         """
         books = self._channels.of_same_books(channel)
         share = await Share.get_or_none(out_trade_no=reason.out_trade_no)
         if share is None or share.channel not in books:
-            await self._ask_soon(Refund.filter(channel__in=books))
+            if not self._unnamed.take(channel):
+                await self._ask_soon(Refund.filter(channel__in=books))
             return Outcome("ASKED", "unsigned")
         refund = await Refund.get_or_none(channel=share.channel, out_refund_no=reason.out_refund_no)
+        too_often = self._named.take(f"{share.channel} {reason.out_refund_no}") > 0
         if refund is not None:
-            if await self.ask(refund, share, "an unsigned notification") == "no answer":
+            unheard = ("no answer", "not proved")
+            if too_often or await self.ask(refund, share, UNSIGNED) in unheard:
                 await self._ask_soon(Refund.filter(id=refund.id))
             return Outcome("ASKED", "unsigned")
+        if too_often:
+            return Outcome("NOT_CONFIRMED", "unsigned")
         await self._know_payment(share)
-        confirmed = await self._confirm(share, reason.out_refund_no, None)
+        confirmed = await self._confirm(share, reason.out_refund_no, request="")
         if confirmed is None:
             return Outcome("NOT_CONFIRMED", "unsigned")
-        source = Query("query, an unsigned notification")
+        source = Query(f"query, {UNSIGNED}")
         recorded = await self._ledger.record_refund(share.channel, confirmed, source, adopts=True)
         return Outcome("NOT_CONFIRMED" if recorded.name == "UNMATCHED" else "ASKED", "unsigned")
 
@@ -268,19 +297,18 @@ class Refunds:
         """Query a payment whose refund came first."""
         payment = await Payment.get(id=share.payment_id)
         if payment.state != "PAID":
-            await self._payments.ask(payment, "its refund came first")
+            hurry = upstream.HURRY_SECONDS
+            await self._payments.ask(payment, "its refund came first", seconds=hurry)
 
-    async def _confirm(
-        self, share: Share, out_refund_no: str, refund: Refund | None
-    ) -> RefundTrade | None:
+    async def _confirm(self, share: Share, out_refund_no: str, request: str) -> RefundTrade | None:
         """Let WeChat confirm by a query what a notification said; None without an answer."""
-        request = refund.request if refund else ""
         fresh = await Share.get(id=share.id)
         try:
-            channel = self._channels[share.channel]
-            return await channel.query_refund(fresh, out_refund_no, request)
+            async with upstream.deadline(upstream.HURRY_SECONDS):
+                channel = self._channels[share.channel]
+                return await channel.query_refund(fresh, out_refund_no, request)
         except ch.ChannelError as error:
-            log.warning("refund not confirmed", number=out_refund_no, why=str(error))
+            upstream.report("refund not confirmed", out_refund_no, error)
             return None
 
     async def _ask_soon(self, refunds: Any) -> None:
@@ -291,10 +319,12 @@ class Refunds:
 
     # -- turns and pauses
 
-    def _backing_off(self, share: Share) -> timedelta:
-        """Return how long the merchant's refunds must still wait."""
-        now = self._clock.now()
-        return max(self._not_before.get(_merchant(share), now) - now, timedelta(0))
+    async def _hold_back(self, share: Share, wait: timedelta) -> None:
+        """Let the merchant's other refunds wait: here, and in all other processes."""
+        self._pace.failed(_merchant(share), wait)
+        await sql.HOLD_BACK.run(
+            channel=share.channel, merchant=share.merchant, due_at=self._clock.now() + wait
+        )
 
     async def _take_turn(self, refund: Refund, share: Share) -> timedelta:
         """Take the share's turn, nothing to wait then; or return how long to wait for it."""
@@ -303,7 +333,10 @@ class Refunds:
             share_id=share.id, state="PENDING", refused_at=None, id__lt=refund.id
         ).count()
         if not earlier and await sql.TAKE_TURN.run(
-            id=share.id, refund_sent_at=now, refund_sent_at__before=now - SPACING
+            id=share.id,
+            refund_sent_at=now,
+            refund_sent_at__before=now - SPACING,
+            refund_sent_at__tomorrow=now + SKEW,
         ):
             return timedelta(0)
         share = await Share.get(id=share.id)
@@ -316,6 +349,22 @@ class Refunds:
         due_at = self._clock.now() + wait
         unmoved = Refund.filter(id=refund.id, state=refund.state)
         await unmoved.update(due_at=due_at, **values)
+
+
+def _trouble(error: ch.ChannelError) -> str:
+    """Write why a refund waits: their code, and the Request-ID that names the answer."""
+    return f"{error.code or 'unanswered'} {error.request_id}".strip()[:255]
+
+
+def _code(refund: Refund) -> str:
+    """Return the code in a refund's trouble."""
+    return refund.trouble.partition(" ")[0]
+
+
+def _tell_refused(event: str, refund: Refund) -> None:
+    """Raise an alarm that names the answer in which a refund was refused."""
+    code, _, request_id = refund.trouble.partition(" ")
+    log.alarm(event, number=refund.out_refund_no, code=code, wechat_request_id=request_id)
 
 
 def _merchant(share: Share) -> str:

@@ -17,7 +17,7 @@ from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClie
 from tortoise.fields.base import DatabaseDefault, Field
 from tortoise.models import Model
 
-from checkout.models import Notification, Order, OrderItem, Payment, Refund, Share
+from checkout.models import Event, Notification, Order, OrderItem, Payment, Refund, Share
 from checkout.work import Overtaken, again
 
 Convert = Callable[[Any], Any]
@@ -35,8 +35,12 @@ class Statement:
 
     async def run(self, **values: Any) -> int:
         """Execute it; return how many rows it touched. Alone it is its own transaction."""
+        return await self.run_with(self.converted(values))
+
+    async def run_with(self, converted: list[Any]) -> int:
+        """Execute it with these values, in the order of its parameters."""
         connection = _connection()
-        text, converted = self._for(connection), self._converted(values)
+        text = self._for(connection)
 
         async def execute() -> int:
             return (await connection.execute_query(text, converted))[0]
@@ -48,22 +52,24 @@ class Statement:
     async def many(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute it once for each set of values."""
         connection = _connection()
-        converted = [self._converted(values) for values in rows]
+        converted = [self.converted(values) for values in rows]
         await connection.execute_many(self._for(connection), converted)
 
     async def read(self, **values: Any) -> list[dict[str, Any]]:
         """Return the rows, by the names of their columns."""
         connection = _connection()
-        text, converted = self._for(connection), self._converted(values)
-        return [dict(row) for row in await connection.execute_query_dict(text, converted)]
+        text, converted = self._for(connection), self.converted(values)
+        rows: list[dict[str, Any]] = await connection.execute_query_dict(text, converted)
+        return rows
 
     def _for(self, connection: BaseDBAsyncClient) -> str:
         dialect = connection.capabilities.dialect
         if dialect not in self._compiled:
-            self._compiled[dialect] = _placeholders(self.text, dialect)
+            self._compiled[dialect] = placeholders(self.text, dialect)
         return self._compiled[dialect]
 
-    def _converted(self, values: Mapping[str, Any]) -> list[Any]:
+    def converted(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the values of its parameters, in their order, as the database takes them."""
         return [convert(values[name]) for name, convert in self._converters]
 
     @property
@@ -98,7 +104,7 @@ class Read(Statement):
     async def rows(self, **values: Any) -> list[tuple[Any, ...]]:
         """Return one instance for each alias, None where a LEFT JOIN met nothing."""
         return [
-            tuple(_instance(table, columns, row) for table, columns in self._columns)
+            tuple(_instance(table, columns, row, self._without) for table, columns in self._columns)
             for row in await self.read(**values)
         ]
 
@@ -132,7 +138,9 @@ def _connection() -> BaseDBAsyncClient:
     return Order._meta.db
 
 
-def _placeholders(text: str, dialect: str) -> str:
+@lru_cache(maxsize=512)
+def placeholders(text: str, dialect: str) -> str:
+    """Write a database's own marks for the :names."""
     if dialect == "postgres":
         count = itertools.count(1)
         return PARAMETER.sub(lambda _: f"${next(count)}", text)
@@ -140,7 +148,13 @@ def _placeholders(text: str, dialect: str) -> str:
 
 
 def _to_database(field: Field[Any]) -> Convert:
+    if type(field).to_db_value is Field.to_db_value and field.field_type in (int, str):
+        return _as_it_is  # the database knows these; what buyers send was checked at the edge
     return lambda value: field.to_db_value(value, None)  # type: ignore[arg-type]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _no_time(value: Any) -> Any:
@@ -150,46 +164,86 @@ def _no_time(value: Any) -> Any:
 
 
 def _instance(
-    table: type[M], columns: Sequence[tuple[str, str]], row: Mapping[str, Any]
+    table: type[M],
+    columns: Sequence[tuple[str, str]],
+    row: Mapping[str, Any],
+    without: Sequence[str],
 ) -> M | None:
     values = {column: row[name] for name, column in columns}
-    return None if values["id"] is None else table._init_from_db(**values)
+    if values["id"] is None:
+        return None
+    missing = [column for column in without if column in table._meta.fields_db_projection_reverse]
+    instance = table._init_from_db(**values, **dict.fromkeys(missing))
+    for column in missing:  # Tortoise reads a row that lacks columns three times as slowly
+        delattr(instance, table._meta.fields_db_projection_reverse[column])
+    instance._partial = bool(missing)
+    return instance
 
 
 @lru_cache
-def _insert(table: type[Model], rows: int, dialect: str) -> str:
+def _insert(table: type[Model], rows: int, parent: str) -> str:
     columns = [c for c in table._meta.fields_db_projection.values() if c != "id"]
-    marks = f"({', '.join([':value'] * len(columns))})"
+    marks = ", ".join("{parent}" if column == parent else ":value" for column in columns)
     text = f"INSERT INTO {table._meta.db_table} ({', '.join(columns)}) VALUES "  # noqa: S608
-    text += ", ".join([marks] * rows)
-    if dialect == "postgres" and rows == 1:
-        text += " RETURNING id"
-    return _placeholders(text, dialect)
+    return text + ", ".join([f"({marks})"] * rows)
+
+
+@lru_cache
+def _fields(table: type[Model]) -> list[tuple[str, Convert, Any]]:
+    """List what an insert writes: the field's name, its conversion, its default."""
+    fields = [(name, table._meta.fields_map[name]) for name in table._meta.fields_db_projection]
+    return [
+        (name, _to_database(field), field.db_default if field.has_db_default() else field.default)
+        for name, field in fields
+        if name != "id"
+    ]
+
+
+def insert_of(
+    table: type[Model], rows: Sequence[Mapping[str, Any]], parent: str = ""
+) -> tuple[str, list[Any]]:
+    """Return the INSERT of rows, by field names, and its values.
+
+    For `parent`, the column of an id that is not known yet, the text has `{parent}`.
+    """
+    values = [
+        convert(row.get(name, default))
+        for row in rows
+        for name, convert, default in _fields(table)
+        if name != parent
+    ]
+    return _insert(table, len(rows), parent), values
+
+
+def fields_of(row: Model) -> dict[str, Any]:
+    """Return a new row's values by field names; what only the database would fill in is set."""
+    for name, _, default in _fields(type(row)):
+        if isinstance(getattr(row, name), DatabaseDefault):
+            setattr(row, name, default)
+    return vars(row)
 
 
 async def insert(*rows: Model) -> None:
     """Insert rows of one table in one statement; a single row gets its id."""
-    connection, table = _connection(), type(rows[0])
-    text = _insert(table, len(rows), connection.capabilities.dialect)
-    values = [value for row in rows for value in _values(row)]
+    new_id = await add(type(rows[0]), *map(fields_of, rows))
+    if len(rows) == 1:
+        rows[0].pk = new_id
+        rows[0]._saved_in_db = True
+
+
+async def add(table: type[Model], *rows: Mapping[str, Any]) -> int | None:
+    """Insert rows that nobody looks at afterwards, by field names; a single row's id."""
+    connection = _connection()
+    text, values = insert_of(table, rows)
+    dialect = connection.capabilities.dialect
+    text = placeholders(text, dialect)
     if len(rows) > 1:
         await connection.execute_query(text, values)
-        return
+        return None
+    if dialect == "postgres":
+        text += " RETURNING id"
     answer = await connection.execute_insert(text, values)
-    rows[0].pk = answer if isinstance(answer, int) else answer["id"]
-    rows[0]._saved_in_db = True
-
-
-def _values(row: Model) -> list[Any]:
-    """Convert a row that was built in memory; what the database would fill in is filled in here."""
-    values = []
-    for name in row._meta.fields_db_projection:
-        field = row._meta.fields_map[name]
-        if isinstance(getattr(row, name), DatabaseDefault):
-            setattr(row, name, field.db_default)
-        if name != "id":
-            values.append(field.to_db_value(getattr(row, name), row))
-    return values
+    return answer if isinstance(answer, int) else answer["id"]
 
 
 @lru_cache
@@ -201,13 +255,20 @@ def _compare_and_set(table: type[Model], columns: tuple[str, ...]) -> Statement:
     )
 
 
-async def compare_and_set(row: Order | Payment | Refund, state: str, **values: Any) -> None:
-    """Move a row from the state it was read in, or raise Overtaken: the heart of the ledger.
+def compare_and_set_of(row: Model, **values: Any) -> Statement:
+    """Return the UPDATE that moves a row from the state it was read in: the heart of the ledger.
 
-    Of any number of callers exactly one succeeds, on every database. Afterwards `row` is what the
-    table says.
+    Of any number of callers exactly one meets the row, on every database.
     """
-    statement = _compare_and_set(type(row), tuple(values))
+    return _compare_and_set(type(row), tuple(values))
+
+
+async def compare_and_set(row: Order | Payment | Refund, state: str, **values: Any) -> None:
+    """Move a row from the state it was read in, or raise Overtaken.
+
+    Afterwards `row` is what the table says.
+    """
+    statement = compare_and_set_of(row, **values)
     if not await statement.run(id=row.id, state__was=row.state, state=state, **values):
         raise Overtaken(f"{type(row).__name__} {row.id} is no longer {row.state}")
     for name, value in {"state": state, **values}.items():
@@ -219,7 +280,7 @@ async def compare_and_set(row: Order | Payment | Refund, state: str, **values: A
 _ORDER_TO_PAY = Read(
     """SELECT {o}, {i}, {p} FROM checkout_order o
     JOIN checkout_order_item i ON i.order_id = o.id
-    LEFT JOIN checkout_payment p ON p.live = o.id
+    LEFT JOIN checkout_payment p ON p.order_id = o.id AND p.live IS NOT NULL
     WHERE o.order_no = :order_no ORDER BY i.id""",
     without=["request"],
     o=Order,
@@ -232,10 +293,21 @@ TAKE_NUMBER = Statement(
     Order,
 )
 SENT = Statement("UPDATE checkout_payment SET sent_at = :sent_at WHERE id = :id", Payment)
-POLITE = Statement(
-    """UPDATE checkout_payment SET asked_at = :asked_at
-    WHERE id = :id AND (asked_at IS NULL OR asked_at <= :asked_at__before)""",
+FAILED = Statement("UPDATE checkout_payment SET failed_code = :failed_code WHERE id = :id", Payment)
+NEXT_LOOK = Statement(
+    """UPDATE checkout_payment SET due_at = :due_at, looks = :looks
+    WHERE id = :id AND state = :state AND due_at = :due_at__was""",
     Payment,
+)
+POLITE = Statement(
+    """UPDATE checkout_payment SET asked_at = :asked_at WHERE id = :id
+    AND (asked_at IS NULL OR asked_at <= :asked_at__before OR asked_at > :asked_at__tomorrow)""",
+    Payment,
+)
+
+
+_ITEMS_OF = Read(
+    "SELECT {i} FROM checkout_order_item i WHERE i.order_id = :order_id ORDER BY i.id", i=OrderItem
 )
 
 
@@ -251,6 +323,11 @@ async def order_to_pay(order_no: str) -> OrderToPay | None:
     """Read what starting a payment needs, in one statement."""
     rows = await _ORDER_TO_PAY.rows(order_no=order_no)
     return OrderToPay(rows[0][0], [item for _, item, _ in rows], rows[0][2]) if rows else None
+
+
+async def items_of(order_id: int) -> list[OrderItem]:
+    """Read the lines of an order."""
+    return [item for (item,) in await _ITEMS_OF.rows(order_id=order_id)]
 
 
 # -- record a payment
@@ -297,6 +374,20 @@ STORE_OUTCOME = Statement(
 )
 
 
+@lru_cache
+def _done(events: int) -> Statement:
+    ids = ", ".join([":id"] * events)
+    return Statement(
+        f"UPDATE checkout_event SET due_at = NULL, tries = tries + 1 WHERE id IN ({ids})",  # noqa: S608
+        Event,
+    )
+
+
+async def note_done(events: Sequence[Event]) -> None:
+    """Note that hooks have come to their end."""
+    await _done(len(events)).run_with([event.id for event in events])
+
+
 class PaymentRows(NamedTuple):
     """A payment with its shares and its order, and the notification that came with this key."""
 
@@ -313,6 +404,33 @@ async def payment_rows(out_trade_no: str, channel: str = "", key: str = "") -> P
         return None
     payment, _, order, notification = rows[0]
     return PaymentRows(payment, [share for _, share, _, _ in rows], order, notification)
+
+
+# -- ask about a payment
+
+_PAYMENT = Read("SELECT {p} FROM checkout_payment p WHERE p.id = :id", p=Payment)
+_ORDER = Read("SELECT {o} FROM checkout_order o WHERE o.id = :id", o=Order)
+_SHARES_IN = Read(
+    "SELECT {s} FROM checkout_share s WHERE s.payment_id = :payment_id ORDER BY s.id", s=Share
+)
+
+
+async def refresh(payment: Payment) -> None:
+    """Let a payment be as the table says."""
+    [(fresh,)] = await _PAYMENT.rows(id=payment.id)
+    for name in payment._meta.fields_db_projection:
+        setattr(payment, name, getattr(fresh, name))
+
+
+async def order_by_id(order_id: int) -> Order:
+    """Read an order."""
+    [(order,)] = await _ORDER.rows(id=order_id)
+    return order  # type: ignore[no-any-return]
+
+
+async def shares_in(payment_id: int) -> list[Share]:
+    """Read the shares of a payment, in order."""
+    return [share for (share,) in await _SHARES_IN.rows(payment_id=payment_id)]
 
 
 # -- give money back
@@ -352,7 +470,16 @@ RESERVE = Statement(
 )
 TAKE_TURN = Statement(
     """UPDATE checkout_share SET refund_sent_at = :refund_sent_at WHERE id = :id
-    AND (refund_sent_at IS NULL OR refund_sent_at <= :refund_sent_at__before)""",
+    AND (refund_sent_at IS NULL OR refund_sent_at <= :refund_sent_at__before
+    OR refund_sent_at > :refund_sent_at__tomorrow)""",
+    Share,
+)
+HOLD_BACK = Statement(
+    """UPDATE checkout_refund SET due_at = :due_at
+    WHERE due_at < :due_at AND channel = :channel AND state = 'PENDING' AND refused_at IS NULL
+    AND EXISTS (SELECT 1 FROM checkout_share
+    WHERE checkout_share.id = checkout_refund.share_id AND merchant = :merchant)""",
+    Refund,
     Share,
 )
 ADD_TO_SHARE = Statement(
@@ -446,3 +573,89 @@ async def shares_of(order_id: int) -> list[tuple[Payment, Share]]:
 async def refunds_of(order_id: int) -> list[Refund]:
     """Read every refund of an order, without the request."""
     return [refund for (refund,) in await _REFUNDS_OF.rows(order_id=order_id)]
+
+
+# -- sweep what is due
+
+WINDOW = 2000  # rows, the longest due ones: in there buyers take turns
+
+_DUE_ORDERS = Read(
+    "SELECT {r} FROM checkout_order r WHERE r.due_at <= :due_at ORDER BY r.due_at LIMIT :limit",
+    r=Order,
+)
+_DUE_NOTIFICATIONS = Read(
+    """SELECT {r} FROM checkout_notification r WHERE r.due_at <= :due_at AND r.channel = :channel
+    ORDER BY r.due_at LIMIT :limit""",
+    r=Notification,
+)
+
+
+def _due_by_turns(table: str, condition: str, model: type[Model]) -> Read:
+    """Build the SELECT of what is due: every buyer's first row, then every buyer's second, …
+
+    A buyer with a thousand due payments keeps another one waiting for one of them.
+    """
+    return Read(
+        f"""SELECT {{r}} FROM (
+            SELECT w.id, w.due_at,
+            ROW_NUMBER() OVER (PARTITION BY o.buyer ORDER BY w.due_at, w.id) AS turn
+            FROM (
+                SELECT id, order_id, due_at FROM {table}
+                WHERE due_at <= :due_at AND {condition} ORDER BY due_at LIMIT {WINDOW}
+            ) w JOIN checkout_order o ON o.id = w.order_id
+        ) t JOIN {table} r ON r.id = t.id ORDER BY t.turn, t.due_at LIMIT :limit""",  # noqa: S608
+        r=model,
+    )
+
+
+_DUE_PAYMENTS = _due_by_turns("checkout_payment", "channel = :channel", Payment)
+_DUE_REFUNDS = _due_by_turns("checkout_refund", "channel = :channel", Refund)
+_DUE_EVENTS = _due_by_turns("checkout_event", "tries = 0", Event)
+_DUE_EVENTS_AGAIN = _due_by_turns("checkout_event", "tries > 0", Event)
+
+
+@lru_cache
+def _lease(table: type[Model]) -> Statement:
+    return Statement(
+        f"UPDATE {table._meta.db_table} SET due_at = :due_at WHERE id = :id AND due_at = :due_at__was",  # noqa: S608, E501
+        table,
+    )
+
+
+async def lease(row: Order | Payment | Refund | Notification | Event, until: datetime) -> bool:
+    """Move the due_at that a row was read with; tell whether nobody else did."""
+    statement = _lease(type(row))
+    return bool(await statement.run(id=row.id, due_at=until, due_at__was=row.due_at))
+
+
+async def due_orders(due_at: datetime, limit: int) -> list[Order]:
+    """Read orders whose time is over, the longest due first."""
+    return [order for (order,) in await _DUE_ORDERS.rows(due_at=due_at, limit=limit)]
+
+
+async def due_notifications(channel: str, due_at: datetime, limit: int) -> list[Notification]:
+    """Read a channel's notifications that are open, the longest due first."""
+    rows = await _DUE_NOTIFICATIONS.rows(channel=channel, due_at=due_at, limit=limit)
+    return [notification for (notification,) in rows]
+
+
+async def due_payments(channel: str, due_at: datetime, limit: int) -> list[Payment]:
+    """Read a channel's payments that are due, by turns."""
+    rows = await _DUE_PAYMENTS.rows(channel=channel, due_at=due_at, limit=limit)
+    return [payment for (payment,) in rows]
+
+
+async def due_refunds(channel: str, due_at: datetime, limit: int) -> list[Refund]:
+    """Read a channel's refunds that are due, by turns."""
+    rows = await _DUE_REFUNDS.rows(channel=channel, due_at=due_at, limit=limit)
+    return [refund for (refund,) in rows]
+
+
+async def due_events(due_at: datetime, limit: int) -> list[Event]:
+    """Read events whose hooks were not called yet, by turns."""
+    return [event for (event,) in await _DUE_EVENTS.rows(due_at=due_at, limit=limit)]
+
+
+async def due_events_again(due_at: datetime, limit: int) -> list[Event]:
+    """Read events whose hooks failed before: they never delay the first call of another one."""
+    return [event for (event,) in await _DUE_EVENTS_AGAIN.rows(due_at=due_at, limit=limit)]

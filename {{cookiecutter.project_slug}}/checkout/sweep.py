@@ -1,29 +1,34 @@
 """Look again at everything unfinished 巡检.
 
-`due_at` of a row is its next look and its lease at once: whoever moves it by compare-and-set
-has the row for a minute; when that instance dies, the row is simply due again.
+Each kind of row has a lane of its own, and where WeChat or another upstream is asked, each channel
+has: what hangs there delays nobody else. Inside a lane buyers take turns.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from tortoise.models import Model
-
-from checkout import log
+from checkout import sql
+from checkout.channels import Channels
 from checkout.clock import Clock
 from checkout.events import Events
+from checkout.housekeeping import Housekeeping
+from checkout.lanes import LEASE, Due, Handle, Lane
 from checkout.ledger import AFTER_CLOSING, Ledger
-from checkout.models import Event, Notification, Order, Payment, Refund
+from checkout.models import Notification, Order, Payment, Refund
 from checkout.notifications import Notifications
 from checkout.payments import Payments
 from checkout.refunds import Refunds
+from checkout.work import Work, forever
 
-LEASE = timedelta(seconds=60)
-BATCH = 100
-AT_ONCE = 8
+SLOTS = 8
+PAYMENT_SLOTS = 16  # most of what is due, and each waits for two answers
+REFUND_SLOTS = 3  # WeChat lets a merchant fail six times a second
+PAUSE = 1.0  # seconds between two looks for what is due
+HOUSEKEEPING = 60.0  # seconds
+PASSES = 20  # of `once`: an order, its payment, its refund and their events follow each other
 LOOKS = (5, 30, 60, 180, 300, 600)  # seconds between looks at a payment that may be paid
 CLOSING_LOOKS = (5, 15, 30, 60)
 CLOSED_LOOKS = 2  # proved looks at a closed payment: late money is still money
@@ -48,60 +53,80 @@ class Sweep:
 
     def __init__(
         self,
+        channels: Channels,
         notifications: Notifications,
         ledger: Ledger,
         payments: Payments,
         refunds: Refunds,
         events: Events,
+        housekeeping: Housekeeping,
         clock: Clock,
+        work: Work,
     ) -> None:
+        self._channels = channels
         self._notifications = notifications
         self._ledger = ledger
         self._payments = payments
         self._refunds = refunds
         self._events = events
+        self._housekeeping = housekeeping
         self._clock = clock
+        self._work = work
 
     async def once(self) -> dict[str, Any]:
-        """Handle everything that is due now; return the Report as a dictionary."""
+        """Handle everything that is due now, and what follows from it; return the Report."""
         report = Report()
-        await self._due(Notification, self._notification)
-        await self._due(Order, self._order)
-        await self._due(Payment, lambda payment: self._payment(payment, report))
-        await self._due(Refund, lambda refund: self._refund(refund, report))
-        await self.events()
+        lanes = self.lanes(report)
+        for _ in range(PASSES):
+            drains = [lane.drain() for lane in lanes]
+            if not any(await asyncio.gather(*drains, self._keep_house())):
+                break
         await self._count(report)
         return asdict(report)
 
-    async def events(self) -> None:
-        """Run the owner's hooks for what has happened."""
-        await self._due(Event, self._events.run)
+    async def go_on(self) -> None:
+        """Sweep until cancelled, every lane at its own pace."""
+        lanes = [forever(lane.turn, pause=PAUSE) for lane in self.lanes(Report())]
+        await asyncio.gather(*lanes, forever(self._keep_house, pause=HOUSEKEEPING))
 
-    async def _due(self, table: type[Model], handle: Callable[[Any], Awaitable[None]]) -> None:
-        """Claim due rows batch by batch and handle a few at a time, until none is left."""
-        slots = asyncio.Semaphore(AT_ONCE)
+    async def _keep_house(self) -> int:
+        return await asyncio.shield(self._work.start(self._housekeeping.once()))
 
-        async def handle_claimed(row: Any) -> None:
-            async with slots:
-                if await self._claim(row):
-                    await handle(row)
+    def lanes(self, report: Report) -> list[Lane]:
+        """Return every lane; `report` counts what becomes of their rows."""
+        lanes = [
+            self._lane("orders", sql.due_orders, self._order),
+            self._lane("events", sql.due_events, self._events.run),
+            self._lane("events again", sql.due_events_again, self._events.run),
+        ]
+        for name in self._channels:
+            lanes += self._lanes_of(name, report)
+        return lanes
 
-        while True:
-            due = table.filter(due_at__lte=self._clock.now()).order_by("due_at", "id")
-            rows = await due.limit(BATCH)
-            results = await asyncio.gather(*map(handle_claimed, rows), return_exceptions=True)
-            for error in results:
-                if isinstance(error, BaseException):
-                    log.failure("sweep of one row failed", error, table=table.__name__)
-            if len(rows) < BATCH:
-                return
+    def _lanes_of(self, channel: str, report: Report) -> list[Lane]:
+        """Return what a channel is asked about: when its answers hang, other channels go on."""
+        return [
+            self._lane(
+                f"notifications of {channel}",
+                partial(sql.due_notifications, channel),
+                self._notification,
+            ),
+            self._lane(
+                f"payments of {channel}",
+                partial(sql.due_payments, channel),
+                partial(self._payment, report=report),
+                slots=PAYMENT_SLOTS,
+            ),
+            self._lane(
+                f"refunds of {channel}",
+                partial(sql.due_refunds, channel),
+                partial(self._refund, report=report),
+                slots=REFUND_SLOTS,
+            ),
+        ]
 
-    async def _claim(self, row: Any) -> bool:
-        """Lease a row for a minute, unless another instance has it."""
-        lease = self._clock.now() + LEASE
-        claimed = await type(row).filter(id=row.id, due_at=row.due_at).update(due_at=lease)
-        row.due_at = lease
-        return bool(claimed)
+    def _lane(self, name: str, due: Due, handle: Handle, *, slots: int = SLOTS) -> Lane:
+        return Lane(name, due, handle, self._clock, self._work, slots=slots)
 
     async def _notification(self, row: Notification) -> None:
         """Try an open notification again, for a day."""
@@ -121,12 +146,12 @@ class Sweep:
             later = self._clock.now() + CLOSING_AGAIN
             await Order.filter(id=order.id, state="CLOSING").update(due_at=later)
 
-    async def _payment(self, payment: Payment, report: Report) -> None:
+    async def _payment(self, payment: Payment, *, report: Report) -> None:
         """Ask about a payment, and close it where its order takes no more money.
 
         A look at a closed payment that brought no proved answer is not counted: it comes again.
         """
-        order = await Order.get(id=payment.order_id)
+        order = await sql.order_by_id(payment.order_id)
         before, lease = payment.state, payment.due_at
         if before == "CLOSED":
             proved = await self._payments.close(payment, "sweep")
@@ -140,8 +165,9 @@ class Sweep:
             return  # the ledger has set its next look
         looks = payment.looks + (proved or before != "CLOSED")
         due_at = self._next_look(payment, looks, proved=proved, is_open=order.state == "OPEN")
-        unmoved = Payment.filter(id=payment.id, state=payment.state, due_at=lease)
-        await unmoved.update(due_at=due_at, looks=looks)
+        await sql.NEXT_LOOK.run(
+            id=payment.id, state=payment.state, due_at=due_at, due_at__was=lease, looks=looks
+        )
 
     def _next_look(
         self, payment: Payment, looks: int, *, proved: bool, is_open: bool
@@ -156,7 +182,7 @@ class Sweep:
         pauses = LOOKS if is_open else CLOSING_LOOKS
         return now + timedelta(seconds=pauses[min(looks, len(pauses) - 1)])
 
-    async def _refund(self, refund: Refund, report: Report) -> None:
+    async def _refund(self, refund: Refund, *, report: Report) -> None:
         before = refund.state
         await self._refunds.look(refund)
         await refund.refresh_from_db()
@@ -164,7 +190,7 @@ class Sweep:
 
     async def _count(self, report: Report) -> None:
         """Count what may still be paid, and find the oldest."""
-        open_payments = Payment.filter(state__in=("NEW", "OPEN"))
+        open_payments = Payment.filter(live__gt=0, state__in=("NEW", "OPEN"))
         oldest = await open_payments.order_by("created_at").first()
         report.open = await open_payments.count()
         if oldest is not None:

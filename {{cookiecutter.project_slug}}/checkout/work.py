@@ -7,15 +7,17 @@ connection for good, so nothing that touches the database or WeChat runs in the 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from tortoise.exceptions import DBConnectionError
 from tortoise.transactions import in_transaction
 
 from checkout import log
-from checkout.errors import CallAgain
+from checkout.errors import CallAgain, CheckoutError
 from checkout.models import Order
 
 T = TypeVar("T")
@@ -23,6 +25,11 @@ TRIES = 6
 #: a deadlock, a lock that was waited for too long, a snapshot that is too old
 SQLSTATES = ("40001", "40P01", "55P03")
 MYSQL_NUMBERS = (1205, 1213)
+#: the database is gone, or does not let anybody in or write: SQLSTATEs begin so
+OUTAGE_SQLSTATES = ("08", "53", "57P", "58", "25006")
+OUTAGE_MYSQL_NUMBERS = (1021, 1040, 1053, 1114, 1290, 1836, 2002, 2003, 2006, 2013, 2055)
+OUTAGE_TEXTS = ("unable to open", "readonly database", "disk is full", "disk I/O error")
+OUTAGE_CLASSES = ("InterfaceError", "ConnectionDoesNotExistError")  # a driver's, cut in mid-call
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
@@ -49,7 +56,11 @@ class Work:
         """
         if asyncio.current_task() in self._tasks:
             return await unit
-        return await asyncio.wait_for(asyncio.shield(self.start(unit, seconds=seconds)), seconds)
+        task = self.start(unit, seconds=seconds)
+        done, _ = await asyncio.wait([task], timeout=seconds)  # never cancels the task
+        if not done:
+            raise TimeoutError
+        return task.result()
 
     async def once(self, key: str, unit: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Single flight: callers that come while `key` is under way share its outcome."""
@@ -77,17 +88,32 @@ class Work:
 
 async def _within(unit: Coroutine[Any, Any, T], seconds: float | None) -> T:
     _deadline.set(float("inf") if seconds is None else time.monotonic() + seconds)
-    return await unit
+    try:
+        return await unit
+    except CheckoutError:
+        raise
+    except Exception as error:  # a single statement outside of `again` may collide, too
+        if collided(error):
+            raise _busy() from error
+        raise
 
 
 async def forever(step: Callable[[], Awaitable[object]], *, pause: float) -> None:
-    """Repeat a step until cancelled; a failing step is logged and tried again."""
+    """Repeat a step until cancelled, every `pause` seconds; a failing step is tried again."""
     while True:
         try:
             await step()
         except Exception as error:
-            log.failure("background step failed", error)
+            failed("background step failed", error)
         await asyncio.sleep(pause)
+
+
+def failed(event: str, error: BaseException, **fields: Any) -> None:
+    """Log what failed; an outage of the database is one line a second, however many meet it."""
+    if is_outage(error):
+        log.at_most_once_a_second("the database does not answer", why=type(error).__name__)
+    else:
+        log.failure(event, error, **fields)
 
 
 class Overtaken(Exception):
@@ -137,24 +163,49 @@ async def again(unit: Callable[[], Awaitable[T]]) -> T:
             log.info("collision", why=type(error).__name__, attempt=attempt)
             pause = random.uniform(0.5, 1.5) * 0.01 * 2**attempt  # noqa: S311
             if attempt == TRIES - 1 or time.monotonic() + pause > _deadline.get():
-                raise CallAgain(
-                    "the books are busy, call again",
-                    retry_after=random.randint(1, 3),  # noqa: S311
-                ) from error
+                raise _busy() from error
         await asyncio.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
+def _busy() -> CallAgain:
+    """Ask for another call; jitter keeps those who collided from meeting again."""
+    return CallAgain("the books are busy, call again", retry_after=random.randint(1, 3))  # noqa: S311
+
+
 def collided(error: BaseException) -> bool:
     """Tell whether another transaction was in the way, whatever the driver calls it."""
-    if isinstance(error, Overtaken):
-        return True
-    cause: BaseException | None = error
-    while cause is not None:
-        if getattr(cause, "sqlstate", None) in SQLSTATES or "database is locked" in str(cause):
-            return True
-        if cause.args and cause.args[0] in MYSQL_NUMBERS:
-            return True
-        inner = cause.args[0] if cause.args else None
-        cause = cause.__cause__ or (inner if isinstance(inner, BaseException) else None)
-    return False
+    return any(
+        isinstance(cause, Overtaken)
+        or getattr(cause, "sqlstate", None) in SQLSTATES
+        or "database is locked" in str(cause)
+        or (cause.args and cause.args[0] in MYSQL_NUMBERS)
+        for cause in causes(error)
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether the database could not be reached, or takes no writes."""
+    return any(
+        isinstance(cause, DBConnectionError)
+        or (isinstance(cause, OSError) and _came_through_tortoise(cause))
+        or str(getattr(cause, "sqlstate", None)).startswith(OUTAGE_SQLSTATES)
+        or type(cause).__name__ in OUTAGE_CLASSES
+        or (cause.args and cause.args[0] in OUTAGE_MYSQL_NUMBERS)
+        or any(text in str(cause) for text in OUTAGE_TEXTS)
+        for cause in causes(error)
+    )
+
+
+def _came_through_tortoise(error: BaseException) -> bool:
+    """Tell a driver's OSError from that of a hook which cannot reach its own server."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").startswith("tortoise.") for frame in frames)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what caused it; Tortoise keeps a driver's error as the first argument."""
+    while error is not None:
+        yield error
+        inner = error.args[0] if error.args else None
+        error = error.__cause__ or (inner if isinstance(inner, BaseException) else None)

@@ -8,13 +8,20 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from . import sign
-from .errors import HuifuNotProved, HuifuRefused, HuifuSignatureInvalid, HuifuUnknown, Malformed
+from . import sign, transport
+from .errors import (
+    FAILED,
+    HuifuNotProved,
+    HuifuRefused,
+    HuifuSignatureInvalid,
+    HuifuUnknown,
+    Malformed,
+)
 
 HOST = "https://api.huifu.com"
-TIMEOUT = httpx.Timeout(connect=5, read=12, write=10, pool=5)
+MOST_BYTES = 4 * 1024 * 1024  # of one answer
 ACCEPTED = ("00000000", "00000100")
-_UNKNOWN = ("91111119", "98888888", "99999999", "20000001")
+_UNKNOWN = (*FAILED, "20000001")  # "too frequent" does not say that nothing was done
 _NOT_DONE = (912, 921, 922)
 
 
@@ -44,16 +51,21 @@ class HuifuClient:
         body = json.dumps({**whole, "data": json.loads(text)}, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json;charset=UTF-8"}
         try:
-            answer = await self.http.post(
-                self.host + path, content=body, headers=headers, timeout=TIMEOUT
+            status, answered = await transport.fetch(
+                self.http,
+                "POST",
+                self.host + path,
+                content=body,
+                headers=headers,
+                most_bytes=MOST_BYTES,
             )
         except httpx.HTTPError as error:
             raise HuifuUnknown(f"no answer ({type(error).__name__})") from error
-        if answer.status_code in _NOT_DONE:
-            raise HuifuRefused(str(answer.status_code), "the gateway refused the request")
-        if answer.status_code != 200:
-            raise HuifuUnknown(f"HTTP {answer.status_code}", code=str(answer.status_code))
-        return self._proved(answer.content)
+        if status in _NOT_DONE:
+            raise HuifuRefused(str(status), "the gateway refused the request")
+        if status != 200:
+            raise HuifuUnknown(f"HTTP {status}", code=str(status))
+        return self._proved(answered)
 
     def _proved(self, body: bytes) -> dict[str, Any]:
         try:

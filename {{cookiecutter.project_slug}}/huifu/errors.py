@@ -12,6 +12,10 @@ HuifuError
 
 #: what a refund's resp_code says when the same number shall be tried again later 稍后用原流水号重试
 REFUND_LATER = ("90000000", "23000003", "10000001", "30000000")
+#: what resp_code says of any call when the same number shall be tried again later
+TRY_LATER = ("30000000",)
+#: what resp_code says when Huifu or its channel failed and nobody knows what was done
+FAILED = ("91111119", "98888888", "99999999")
 #: what a close's resp_code says of codes that cannot be closed (UnionPay 银联二维码)
 CANNOT_CLOSE = ("23000004",)
 #: what a query's resp_code says of a number that Huifu does not know

@@ -119,19 +119,32 @@ async def query(client: HuifuClient, req_date: str, req_seq_id: str) -> HuifuTra
 async def close(client: HuifuClient, data: Mapping[str, str]) -> str:
     """Close an unpaid number, not in its first minute; returns trans_stat: S is closed.
 
-    Raises HuifuCannotClose for UnionPay codes: they end by their own time_expire.
+    Raises HuifuCannotClose for UnionPay codes: they end by their own time_expire; Malformed when
+    the answer is about another number.
     """
     try:
-        return str((await client.call(f"{SCANPAY}/close", data)).get("trans_stat", ""))
+        answer = await client.call(f"{SCANPAY}/close", data)
     except HuifuRefused as error:
         if error.code in CANNOT_CLOSE:
             raise HuifuCannotClose(error.code, error.words) from error
         raise
+    return _closed(data, answer)
 
 
 async def close_query(client: HuifuClient, data: Mapping[str, str]) -> str:
-    """Ask what became of a close that was P, by the original number."""
-    return str((await client.call(f"{SCANPAY}/closequery", data)).get("trans_stat", ""))
+    """Ask what became of a close that was P, by the original number; raises Malformed."""
+    return _closed(data, await client.call(f"{SCANPAY}/closequery", data))
+
+
+def _closed(asked: Mapping[str, str], answer: Mapping[str, Any]) -> str:
+    """Return trans_stat of an answer that names the payment, or the call, that was sent."""
+    names = [name for name in ("org_req_seq_id", "req_seq_id") if answer.get(name)]
+    for name in names:
+        if answer[name] != asked[name]:
+            raise Malformed(name, f"{answer[name]} is not what was asked")
+    if not names:
+        raise Malformed("org_req_seq_id", "missing")
+    return _first(answer, "trans_stat")
 
 
 async def refund(client: HuifuClient, data: Mapping[str, str]) -> HuifuTrade:

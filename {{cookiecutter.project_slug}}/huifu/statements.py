@@ -12,7 +12,8 @@ from datetime import date, timedelta
 
 import httpx
 
-from .client import TIMEOUT, HuifuClient
+from . import transport
+from .client import HuifuClient
 from .errors import HuifuUnknown, Malformed
 from .payments import fen
 
@@ -87,9 +88,9 @@ def _line(row: dict[str, str]) -> Line:
 
 async def _download(http: httpx.AsyncClient, url: str) -> bytes:
     try:
-        answer = await http.get(url, timeout=TIMEOUT)
+        status, packed = await transport.fetch(http, "GET", url, most_bytes=MOST_BYTES)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise HuifuUnknown(f"the file was not fetched ({type(error).__name__})") from error
-    if answer.status_code != 200 or len(answer.content) > MOST_BYTES:
-        raise HuifuUnknown(f"the file was not fetched (HTTP {answer.status_code})")
-    return answer.content
+    if status != 200:
+        raise HuifuUnknown(f"the file was not fetched (HTTP {status})")
+    return packed

@@ -13,7 +13,7 @@ from datetime import datetime
 from .clock import BEIJING
 from .errcodes import LoginError
 
-LIFETIME = 7200
+LIFETIME = 7200  # seconds
 OVERLAP = 300  # seconds in which the token before is still good
 FORCED_APART = 30
 A_DAY = {"token": 2_000, "stable_token": 500_000, "force_refresh": 20}
@@ -44,7 +44,8 @@ class Tokens:
         self._count("token", appid, now)
         before = self._newest.get(("token", appid))
         if before:
-            before.until, before.replaced = min(before.until, now + OVERLAP), True
+            before.until = min(before.until, now + OVERLAP)
+            before.replaced = True
         return self._issue("token", appid, now)
 
     def stable(self, appid: str, now: float) -> AppToken:
@@ -63,7 +64,8 @@ class Tokens:
         self._count("force_refresh", appid, now)
         self._forced_at[appid] = now
         if newest:
-            newest.until, newest.replaced = now, True
+            newest.until = now
+            newest.replaced = True
         return self._issue("stable_token", appid, now)
 
     def check(self, text: str, now: float) -> str:

@@ -11,9 +11,9 @@ from functools import cache, lru_cache
 from operator import itemgetter
 
 from .clock import BEIJING
-from .objects import TRADE_TYPES
-from .refunds import refund_object
-from .world import Order, Refund, Transaction, World
+from .models import Order, Refund, Transaction
+from .objects import TRADE_TYPES, split
+from .state import State
 
 
 def _names(text: str) -> list[str]:
@@ -56,51 +56,73 @@ NONE = dict.fromkeys([*ALL, "退款申请时间", "退款成功时间"], "") | {
 REFUNDED = {"交易状态": "REFUND", "退款类型": "ORIGINAL", "退款状态": "PROCESSING"}
 
 
-def trade_bill(world: World, mchid: str, sub_mchid: str | None, day: date, kind: str) -> bytes:
+def trade_bill(state: State, mchid: str, sub_mchid: str | None, day: date, kind: str) -> bytes:
     """Write a merchant's trade bill of a day; b"" when nothing happened.
 
     `kind`: ALL, SUCCESS, REFUND. A service provider's holds all its sub merchants, or one.
     """
-    payments, refunds = [], []
-    for order in _orders_of(world, mchid):
-        if sub_mchid not in (None, order.parties.get("sub_mchid")):
-            continue
-        taken = [paid for paid in order.transactions if _on(paid.paid_at, day)]
-        back = [refund for refund in order.refunds if _on(refund.accepted_at, day)]
-        payments += [_payment(order, paid) for paid in taken]
-        refunds += [_refund(order, refund) for refund in back]
-    for found in (payments, refunds):
-        found.sort(key=itemgetter("交易时间"))
-    _falsify(world.faults.menu["bill"], payments, refunds)
-    rows = (payments if kind != "REFUND" else []) + (refunds if kind != "SUCCESS" else [])
+    orders = _orders_of(state, mchid)
+    if sub_mchid is not None:
+        orders = [order for order in orders if order.parties.get("sub_mchid") == sub_mchid]
+    payments = _payments_on(orders, day)
+    refunds = _refunds_on(orders, day)
+    _falsify(state.faults.menu["bill"], payments, refunds)
+    rows = []
+    if kind != "REFUND":
+        rows += payments
+    if kind != "SUCCESS":
+        rows += refunds
+    rows.sort(key=itemgetter("交易时间"))
     summary = {"总交易单数": f"{len(rows)}.0"}
     for total, column in SUMS.items():
         summary[total] = yuan(sum(fen(row[column]) for row in rows))
-    rows.sort(key=itemgetter("交易时间"))
     return _write(COLUMNS[kind], rows, summary) if rows else b""
 
 
-def fund_flow(world: World, mchid: str, day: date) -> bytes:
+def fund_flow(state: State, mchid: str, day: date) -> bytes:
     """Write the fund-flow bill of a day: payments in, refunds out, and the balance after each."""
-    found = sorted(_movements(_orders_of(world, mchid)))
-    balance, income, spent, rows = 0, [0], [0], []
-    for moment, number, change in found:
+    balance = 0
+    changes = []
+    rows = []
+    for moment, number, change in sorted(_movements(_orders_of(state, mchid))):
         balance += change
         if change and _on(moment, day):
-            (income if change > 0 else spent).append(abs(change))
+            changes.append(change)
             rows.append(_flow(moment, number, change, balance))
+    income = [change for change in changes if change > 0]
+    spent = [-change for change in changes if change < 0]
     summary = {
         "资金流水总笔数": f"{len(rows)}.0",
-        "收入笔数": f"{len(income) - 1}.0",
+        "收入笔数": f"{len(income)}.0",
         "收入金额": yuan(sum(income)),
-        "支出笔数": f"{len(spent) - 1}.0",
+        "支出笔数": f"{len(spent)}.0",
         "支出金额": yuan(sum(spent)),
     }
     return _write(FLOW, rows, summary) if rows else b""
 
 
-def _orders_of(world: World, mchid: str) -> list[Order]:
-    return [order for order in world.orders.values() if order.mchid == mchid]
+def _orders_of(state: State, mchid: str) -> list[Order]:
+    return [order for order in state.orders.values() if order.mchid == mchid]
+
+
+def _payments_on(orders: Iterable[Order], day: date) -> list[Row]:
+    rows = [
+        _payment(order, paid)
+        for order in orders
+        for paid in order.transactions
+        if _on(paid.paid_at, day)
+    ]
+    return sorted(rows, key=itemgetter("交易时间"))
+
+
+def _refunds_on(orders: Iterable[Order], day: date) -> list[Row]:
+    rows = [
+        _refund(order, refund)
+        for order in orders
+        for refund in order.refunds
+        if _on(refund.accepted_at, day)
+    ]
+    return sorted(rows, key=itemgetter("交易时间"))
 
 
 def yuan(amount: int) -> str:
@@ -127,15 +149,14 @@ def _time(moment: float) -> str:
     return datetime.fromtimestamp(int(moment), BEIJING).isoformat(" ")[:19]
 
 
-def _order_columns(order: Order, transaction_id: str) -> Row:
-    paid = next(one for one in order.transactions if one.transaction_id == transaction_id)
+def _order_columns(order: Order, paid: Transaction) -> Row:
     purchase = order.purchase
     return NONE | {
         "公众账号ID": order.parties.get("sp_appid") or purchase.appid,
         "商户号": order.mchid,
         "特约商户号": order.parties.get("sub_mchid", "0"),
         "设备号": purchase.body.get("scene_info", {}).get("device_id", ""),
-        "微信订单号": transaction_id,
+        "微信订单号": paid.transaction_id,
         "商户订单号": order.out_trade_no,
         "用户标识": paid.openid,
         "交易类型": TRADE_TYPES[purchase.product],
@@ -145,7 +166,7 @@ def _order_columns(order: Order, transaction_id: str) -> Row:
 
 
 def _payment(order: Order, paid: Transaction) -> Row:
-    return _order_columns(order, paid.transaction_id) | {
+    return _order_columns(order, paid) | {
         "交易时间": _time(paid.paid_at),
         "交易状态": "SUCCESS",
         "应结订单金额": yuan(paid.payer_total),
@@ -155,21 +176,15 @@ def _payment(order: Order, paid: Transaction) -> Row:
 
 
 def _refund(order: Order, refund: Refund) -> Row:
-    return _order_columns(order, refund.transaction_id) | {
+    return _order_columns(order, order.transaction_of(refund)) | {
         **REFUNDED,
         "交易时间": _time(refund.accepted_at),
         "微信退款单号": refund.refund_id,
         "商户退款单号": refund.out_refund_no,
-        "退款金额": yuan(_settled(order, refund)),
+        "退款金额": yuan(split(order, refund)["payer_refund"]),
         "申请退款金额": yuan(refund.refund),
         "退款申请时间": _time(refund.accepted_at),
     }
-
-
-def _settled(order: Order, refund: Refund) -> int:
-    """Return what the merchant pays back: without the share of a coupon that WeChat gave."""
-    said = refund_object(order, refund, refund.accepted_at)
-    return int(said["amount"]["settlement_refund"])
 
 
 def _falsify(fault: str, payments: list[Row], refunds: list[Row]) -> None:
@@ -187,17 +202,26 @@ def _falsify(fault: str, payments: list[Row], refunds: list[Row]) -> None:
         case "missing_refund" if refunds:
             del refunds[0]
         case "extra_refund" if payments or refunds:
-            one, number = (payments or refunds)[0], "5" + "0" * 27
-            numbers = {
-                "微信退款单号": number,
-                "商户退款单号": number,
-                "退款申请时间": one["交易时间"],
-            }
-            zero = dict.fromkeys(("订单金额", "应结订单金额", "代金券金额"), "0.00")
-            amounts = {"退款金额": "0.01", "申请退款金额": "0.01"}
-            refunds.append(one | zero | REFUNDED | numbers | amounts)
+            refunds.append(_refund_of_nothing((payments or refunds)[0]))
         case "wrong_refund_amount" if refunds:
             _add(refunds[0], ("申请退款金额", "退款金额"), 1)
+
+
+def _refund_of_nothing(row: Row) -> Row:
+    """Make the line of a refund that nobody made, of the payment of another line."""
+    number = "5" + "0" * 27
+    return {
+        **row,
+        **REFUNDED,
+        "订单金额": "0.00",
+        "应结订单金额": "0.00",
+        "代金券金额": "0.00",
+        "微信退款单号": number,
+        "商户退款单号": number,
+        "退款申请时间": row["交易时间"],
+        "退款金额": "0.01",
+        "申请退款金额": "0.01",
+    }
 
 
 def _add(row: Row, columns: Iterable[str], more: int) -> None:
@@ -211,7 +235,7 @@ def _movements(orders: Iterable[Order]) -> Iterable[tuple[float, str, int]]:
             yield paid.paid_at, paid.transaction_id, paid.payer_total
         for refund in order.refunds:
             if refund.outcome != "CLOSED":
-                yield refund.accepted_at, refund.refund_id, -_settled(order, refund)
+                yield refund.accepted_at, refund.refund_id, -split(order, refund)["payer_refund"]
 
 
 def _flow(moment: float, number: str, change: int, balance: int) -> Row:

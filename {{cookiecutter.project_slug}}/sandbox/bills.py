@@ -8,15 +8,14 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from functools import partial
 
 from .addresses import bill_origin
 from .bill_lines import fund_flow, trade_bill
 from .clock import BEIJING
+from .models import Bill
+from .state import State
 from .wire import Answer, Call, RefusalError, api_headers, json_answer, parameter_error
-from .world import World
 
 LIFETIME = 300  # seconds in which a link can be used
 DOWNLOAD = "/v3/billdownload/file"
@@ -28,74 +27,81 @@ BILL_TYPES = ("ALL", "SUCCESS", "REFUND")
 ACCOUNTS = ("BASIC", "OPERATION", "FEES")
 
 
-@dataclass(frozen=True)
-class Bill:
-    """A merchant's file that waits, until a virtual Unix second; `cut` half way."""
-
-    mchid: str
-    content: bytes
-    expires_at: float
-    cut: bool
-
-
-def apply_trade_bill(world: World, call: Call) -> Answer:
+def apply_trade_bill(state: State, call: Call) -> Answer:
     """Answer GET /v3/bill/tradebill (申请交易账单): hash of the unpacked bytes and a link."""
     kind = _choice(call, "bill_type", BILL_TYPES)
-    sub = _sub_mchid(world, call)
-    write = partial(trade_bill, world, call.mchid, sub, kind=kind)
-    return _apply(world, call, write)
+    sub_mchid = _sub_mchid(state, call)
+
+    def write(day: date) -> bytes:
+        return trade_bill(state, call.mchid, sub_mchid, day, kind)
+
+    return _apply(state, call, write)
 
 
-def apply_fund_flow(world: World, call: Call) -> Answer:
+def apply_fund_flow(state: State, call: Call) -> Answer:
     """Answer GET /v3/bill/fundflowbill (申请资金账单): every movement is in the account BASIC."""
     account = _choice(call, "account_type", ACCOUNTS)
-    write = partial(fund_flow, world, call.mchid) if account == "BASIC" else lambda _: b""
-    return _apply(world, call, write)
+
+    def write(day: date) -> bytes:
+        return fund_flow(state, call.mchid, day) if account == "BASIC" else b""
+
+    return _apply(state, call, write)
 
 
-def download(world: World, call: Call) -> Answer:
+def download(state: State, call: Call) -> Answer:
     """Answer GET /v3/billdownload/file?token= (下载账单): raw bytes, which nobody signs."""
-    bill = world.bills.get(call.query.get("token", ""))
+    bill = state.bills.get(call.query.get("token", ""))
     if bill is not None and bill.mchid != call.mchid:
         raise RefusalError(403, "NO_AUTH", "只能下载本商户申请的账单")
-    if bill is None or world.clock.now() >= bill.expires_at:
+    if bill is None or state.clock.now() >= bill.expires_at:
         raise RefusalError(400, "INVALID_REQUEST", "下载链接无效或已过期，请重新申请")
-    headers = api_headers() | {"Content-Type": "application/octet-stream"}
+    headers = api_headers() | {"Content-Type": bill.media}
     return Answer(200, bill.content, headers, signed=False, cut=bill.cut)
 
 
-def _apply(world: World, call: Call, write: Callable[[date], bytes]) -> Answer:
+def _apply(state: State, call: Call, write: Callable[[date], bytes]) -> Answer:
     packed = _choice(call, "tar_type", ("", "GZIP")) == "GZIP"
-    content = write(_day(world, call))
+    content = write(_day(state, call))
     if not content:
         raise RefusalError(400, "NO_STATEMENT_EXIST", "请求的账单文件不存在")
+    fault = state.faults.take("bill")
     digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-    fault, token = world.faults.take("bill"), secrets.token_urlsafe(24)
-    content = gzip.compress(content) if packed else content
-    content = content[: len(content) // 2] if fault == "truncated" else content
-    world.bills[token] = Bill(call.mchid, content, world.clock.now() + LIFETIME, fault == "cut")
-    return json_answer(
-        200,
-        {
-            "hash_type": "SHA1",
-            "hash_value": secrets.token_hex(20) if fault == "wrong_hash" else digest,
-            "download_url": f"{bill_origin(call.headers['host'])}{DOWNLOAD}?token={token}",
-        },
+    if fault == "wrong_hash":
+        digest = secrets.token_hex(20)
+    if packed:
+        content = gzip.compress(content)
+    if fault == "truncated":
+        content = content[: len(content) // 2]
+    token = secrets.token_urlsafe(24)
+    state.bills[token] = Bill(
+        mchid=call.mchid,
+        content=content,
+        expires_at=state.clock.now() + LIFETIME,
+        cut=fault == "cut",
+        # no page tells; SDKs that work with WeChat read a plain file only as text/plain
+        media="application/octet-stream" if packed else "text/plain",
     )
+    answer = {
+        "hash_type": "SHA1",
+        "hash_value": digest,
+        "download_url": f"{bill_origin(call.headers['host'])}{DOWNLOAD}?token={token}",
+    }
+    return json_answer(200, answer)
 
 
-def _sub_mchid(world: World, call: Call) -> str | None:
+def _sub_mchid(state: State, call: Call) -> str | None:
     """Read the sub merchant to which a service provider narrows its bill."""
-    sub, merchant = call.query.get("sub_mchid"), world.keys.merchant(call.mchid)
-    if sub is not None and not (merchant and sub in merchant.subs):
+    sub_mchid = call.query.get("sub_mchid")
+    merchant = state.keys.merchant(call.mchid)
+    if sub_mchid is not None and not (merchant and sub_mchid in merchant.subs):
         raise RefusalError(403, "NO_AUTH", "特约商户未授权该服务商")
-    return sub
+    return sub_mchid
 
 
-def _day(world: World, call: Call) -> date:
+def _day(state: State, call: Call) -> date:
     """Return the asked day in Beijing if its bill can exist: over, written, three months old."""
     text = call.query.get("bill_date", "")
-    now = datetime.fromtimestamp(world.clock.now(), BEIJING)
+    now = datetime.fromtimestamp(state.clock.now(), BEIJING)
     try:
         day = date.fromisoformat(text if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) else "")
     except ValueError:

@@ -1,22 +1,21 @@
 """The cashier: what WeChat's client does when a page, a mini program or an App invokes payment.
 
-doc/v3/merchant/4012365339 (JSAPI), 4012365341 (mini program) and 4012365340 (App): what is signed.
+doc/v3/merchant/4012365339 (JSAPI), 4012365341 (mini program) and 4012365340 (App).
 """
 
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from .keys import Merchant
-from .sealing import holds
-from .till import OPTIONS, DeclinedError, find, take
-from .world import Purchase, World
+from .apiv3 import ApiV3, signed_text
+from .models import Purchase
+from .payment import OPTIONS, DeclinedError, decide, find_purchase
+from .state import State
 
-SIGNED = ("appId", "timeStamp", "nonceStr", "package")
-BRIDGE = (*SIGNED, "signType", "paySign")
+BRIDGE = ("appId", "timeStamp", "nonceStr", "package", "signType", "paySign")
 APP = ("appId", "partnerId", "prepayId", "packageValue", "nonceStr", "timeStamp", "sign")
-#: how an App of APIv2 names the same; both are what its SDK is handed
-V2_APP = {
+#: how an App of the older API names the same; both are what its SDK is handed
+OLD_APP_NAMES = {
     "appid": "appId",
     "partnerid": "partnerId",
     "prepayid": "prepayId",
@@ -28,89 +27,80 @@ V2_APP = {
 APP_CODES = {"ok": "app:0", "cancel": "app:-2", "fail": "app:-1", "typing": "app:-1"}
 
 
-def signed_text(form: Mapping[str, Any]) -> str:
-    """Build the four lines that are signed; an App signs the bare prepay_id."""
-    form = _renamed(form)
-    names = ("appId", "timeStamp", "nonceStr", "prepayId") if "prepayId" in form else SIGNED
-    return "".join(f"{form.get(name, '')}\n" for name in names)
-
-
-def pay(world: World, form: Mapping[str, Any], person: str | None = None) -> dict[str, str]:
+def pay(state: State, form: Mapping[str, Any], person: str | None = None) -> dict[str, str]:
     """Play the cashier and answer what the client's callback gets.
 
     `form` is the invoke object with the options of POST /_sandbox/pay; `person` is the openid of
     the cookie. Without any openid the buyer who ordered is the one who pays.
     """
-    form = _renamed(form)
-    purchase = find(world, prepay_id(form))
+    form = _completed(state, form)
+    ticket = prepay_id(form)
+    purchase = find_purchase(state, ticket)
     if purchase and form.get("outcome") != "typing":
         purchase.typing = False  # the password screen is gone, whatever comes of this call
     try:
         _check_types(form)
-        _check_invoke(world, form, purchase)
-        assert purchase is not None
-        _check_page(world, form)
-        outcome, number = take(world, purchase, prepay_id(form), form, person)
+        purchase = _check_invoke(state, form, purchase)
+        _check_page(state, form)
+        decision = decide(state, purchase, ticket, form, person)
     except DeclinedError as declined:
-        return _result(world, form, "fail", str(declined))
-    return _result(world, form, outcome) | ({"transaction_id": number} if number else {})
+        return _result(state, form, "fail", str(declined))
+    result = _result(state, form, decision.outcome)
+    if decision.transaction_id:
+        result["transaction_id"] = decision.transaction_id
+    return result
+
+
+def text_to_sign(state: State, form: Mapping[str, Any]) -> str:
+    """Build what paySign had to cover, for the log."""
+    return signed_text(_completed(state, form))
 
 
 def prepay_id(form: Mapping[str, Any]) -> str:
     """Read the prepay_id of any form."""
-    form = _renamed(form)
+    form = _with_new_names(form)
     return str(form.get("prepayId") or str(form.get("package", "")).removeprefix("prepay_id="))
 
 
-def _renamed(form: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give the fields of an App of APIv2 the names that APIv3 uses."""
-    if "prepayid" not in form:
+def is_loopback_page(url: str) -> bool:
+    """Tell whether a page lies in the configured domains: the loopback origins, any port."""
+    try:
+        parsed = urlsplit(url)
+    except ValueError:
+        return False
+    return parsed.scheme == "http" and parsed.hostname in ("127.0.0.1", "localhost")
+
+
+def _with_new_names(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Name everything as the newer forms do; wx.chooseWXPay takes the time as `timestamp`."""
+    if "prepayid" in form:
+        return {OLD_APP_NAMES.get(name, name): value for name, value in form.items()}
+    if "timestamp" not in form:
         return form
-    return {V2_APP.get(name, name): value for name, value in form.items()}
+    others = {name: value for name, value in form.items() if name != "timestamp"}
+    return {"timeStamp": form["timestamp"], **others}  # some SDKs give both names
 
 
-def _check_invoke(world: World, form: Mapping[str, Any], purchase: Purchase | None) -> None:
-    """Check the signature, and that the app is the order's."""
-    if purchase and purchase.check:
-        if problem := purchase.check(form):
-            raise DeclinedError(problem)
-    else:
-        merchant = world.keys.merchant(purchase.mchid) if purchase else None
-        _check_signature(merchant or world.keys.merchants[0], form)
-    package = form.get("package", "prepay_id=")
-    if purchase is None or not package.startswith("prepay_id="):
-        shown = form.get("package") or form.get("prepayId")
-        raise DeclinedError(f"package names no prepay_id of ours: {shown}")
-    if form["appId"] != purchase.appid:
-        raise DeclinedError(f"appId is {form['appId']}, the order was made for {purchase.appid}")
-    app = world.app(purchase.appid)
-    if (purchase.product == "app") is not ("prepayId" in form):
-        raise DeclinedError(f"this prepay_id was made for {purchase.product}")
-    if "prepayId" in form and not (app and app.kind == "app"):
-        raise DeclinedError(f"appId {form['appId']} is not an App's")
-    if "partnerId" in form and form["partnerId"] != purchase.mchid:  # a provider's own number
-        raise DeclinedError(f"partnerId is {form['partnerId']}, not {purchase.mchid}")
-
-
-def _check_signature(merchant: Merchant, form: Mapping[str, Any]) -> None:
-    if form.get("signType", "RSA") != "RSA":
-        raise DeclinedError(f"signType of APIv3 is RSA, not {form['signType']}")
-    text, signature = signed_text(form), form.get("paySign") or form["sign"]
-    if not holds(merchant.signer.key.public_key(), signature, text.encode()):
-        raise DeclinedError(
-            f"支付验证签名失败: the merchant's key did not sign this text: {text!r}"
-        )
+def _completed(state: State, form: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fill in the appId, which a mini program does not pass: WeChat knows what is running."""
+    form = _with_new_names(form)
+    purchase = find_purchase(state, prepay_id(form))
+    app = state.app(purchase.appid) if purchase else None
+    if app is None or app.kind != "miniprogram" or "appId" in form or "prepayId" in form:
+        return form
+    return {**form, "appId": app.appid}
 
 
 def _check_types(form: Mapping[str, Any]) -> None:
     names = APP if "prepayId" in form else BRIDGE
     for name in names:
         if not isinstance(form.get(name), str) or not form[name]:
-            found = type(form.get(name)).__name__
+            actual = type(form.get(name)).__name__
             raise DeclinedError(
-                f"parameter error: parameter.{name} should be String instead of {found}"
+                f"parameter error: parameter.{name} should be String instead of {actual}"
             )
-    if unknown := form.keys() - {*OPTIONS, "page_url", *names}:
+    unknown = form.keys() - {*OPTIONS, "page_url", *names}
+    if unknown:
         raise DeclinedError(f"unknown keys: {', '.join(sorted(unknown))}")
     if len(form["nonceStr"]) > 32 or len(form.get("package", "")) > 128:
         raise DeclinedError("parameter error: nonceStr is at most 32 characters, package 128")
@@ -118,24 +108,42 @@ def _check_types(form: Mapping[str, Any]) -> None:
         raise DeclinedError(f"packageValue is Sign=WXPay, not {form['packageValue']}")
 
 
-def _check_page(world: World, form: Mapping[str, Any]) -> None:
-    app = world.app(str(form["appId"]))
+def _check_invoke(state: State, form: Mapping[str, Any], purchase: Purchase | None) -> Purchase:
+    """Check the signature, and that the app is the order's; return what is to be paid."""
+    if purchase is None:  # the signature comes first, even of what is not ours
+        ApiV3(state).check_signature(state.keys.merchants[0].mchid, form)
+    else:
+        purchase.api.check_invoke(purchase, form)
+    package = form.get("package", "prepay_id=")
+    if purchase is None or not package.startswith("prepay_id="):
+        named = form.get("package") or form.get("prepayId")
+        raise DeclinedError(f"package names no prepay_id of ours: {named}")
+    if form["appId"] != purchase.appid:
+        raise DeclinedError(f"appId is {form['appId']}, the order was made for {purchase.appid}")
+    if (purchase.product == "app") is not ("prepayId" in form):
+        raise DeclinedError(f"this prepay_id was made for {purchase.product}")
+    if purchase.product == "app":
+        _check_app(state, form, purchase)
+    return purchase
+
+
+def _check_app(state: State, form: Mapping[str, Any], purchase: Purchase) -> None:
+    app = state.app(purchase.appid)
+    if app is None or app.kind != "app":
+        raise DeclinedError(f"appId {form['appId']} is not an App's")
+    if form["partnerId"] != purchase.mchid:  # of a service provider: its own number
+        raise DeclinedError(f"partnerId is {form['partnerId']}, not {purchase.mchid}")
+
+
+def _check_page(state: State, form: Mapping[str, Any]) -> None:
+    app = state.app(str(form["appId"]))
     url = form.get("page_url")
     if url and app and app.kind == "official_account" and not is_loopback_page(str(url)):
         raise DeclinedError(f"当前页面的URL未注册：{url}")
 
 
-def is_loopback_page(url: str) -> bool:
-    """Tell whether a page lies in the configured domains: the loopback origins, any port."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")
-
-
-def _result(world: World, form: Mapping[str, Any], outcome: str, why: str = "") -> dict[str, str]:
-    app = world.app(str(form.get("appId")))
+def _result(state: State, form: Mapping[str, Any], outcome: str, why: str = "") -> dict[str, str]:
+    app = state.app(str(form.get("appId")))
     if "prepayId" in form:
         result = {"err_msg": APP_CODES[outcome]}
     elif app is not None and app.kind == "miniprogram":
@@ -143,4 +151,6 @@ def _result(world: World, form: Mapping[str, Any], outcome: str, why: str = "") 
         result = {"err_msg": f"requestPayment:{failures.get(outcome, outcome)}"}
     else:
         result = {"err_msg": f"get_brand_wcpay_request:{outcome}"}
-    return result | ({"err_desc": why} if why else {})
+    if why:
+        result["err_desc"] = why
+    return result

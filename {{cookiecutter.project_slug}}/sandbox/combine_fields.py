@@ -6,11 +6,11 @@ from .fields import (
     APPID,
     ATTACH,
     DESCRIPTION,
+    H5_INFO,
     MCHID,
     NOTIFY_URL,
     OPENID,
     OUT_TRADE_NO,
-    h5_info,
 )
 from .schema import Flag, Items, Number, Opaque, Record, Rule, Text
 
@@ -61,9 +61,12 @@ def prepay(product: str) -> Record:
         "device_id": Text(label="商户端设备号", required=product == "h5", most=32),
     }
     if product == "h5":
-        scene["h5_info"] = h5_info
-    payer: dict[str, Rule] = {"identity": Opaque(label="实名支付")}
-    payer |= {"openid": OPENID, "sub_openid": OPENID}
+        scene["h5_info"] = H5_INFO
+    payer: dict[str, Rule] = {
+        "identity": Opaque(label="实名支付"),
+        "openid": OPENID,
+        "sub_openid": OPENID,
+    }
     return Record(
         label="合单下单",
         fields={

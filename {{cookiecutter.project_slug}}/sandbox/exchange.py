@@ -1,17 +1,16 @@
-"""One exchange from the first byte to the log: gate, fault, call, signature, and the cut wire."""
+"""One exchange from the first byte to the log: Authorization, fault, call, signature, the wire."""
 
 import asyncio
-from collections.abc import Callable, Collection
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from sanic import HTTPResponse, Request
 
-from . import login
+from .authorization import is_order, verify
 from .errcodes import LoginError, login_answer
-from .gate import authenticate, is_order
 from .schema import check_query
 from .sealing import answer_signer, signature_headers
+from .state import State
 from .wire import (
     OTHER_PARAMETERS,
     TOO_FREQUENT,
@@ -21,10 +20,10 @@ from .wire import (
     RefusalError,
     json_answer,
 )
-from .world import World
 
 HANG_SECONDS = 60
 PASSED = "the merchant's certificate verifies this text"
+#: status, code and message of the fault `refuse` by the call's name in the menu
 REFUSALS = {
     "prepay": (403, "NO_AUTH", "商家暂时没有此类交易权限"),
     "query": (403, "RULE_LIMIT", "业务规则限制"),
@@ -48,79 +47,78 @@ OF_PREPAY = {
     "merchant_unavailable": (403, "NO_AUTH", "商户不可用", 268443715),
     "service_unavailable": (503, "SERVICE_UNAVAILABLE", "服务不可用", UNPUBLISHED),
 }
+#: errcode of a fault by the call's name in the menu
+LOGIN_FAULTS = {
+    "code2session": {"500": -1, "429": 45011, "refuse": 40226},
+    "oauth": {"500": -1, "429": 45011, "refuse": 40029},
+    "token": {"500": -1, "429": 45009, "refuse": 40164},
+    "wxa": {"500": -1, "429": 45009, "refuse": 48001},
+}
+View = Callable[..., Coroutine[Any, Any, HTTPResponse]]
+Handler = Callable[[State, Call], Answer]
+LoginHandler = Callable[[State, Call], dict[str, Any]]
 
 
-async def v3(
-    world: World,
-    name: str,
-    handler: Callable[[World, Call], Answer],
-    query: Collection[str],
-    request: Request,
-    **path: str,
-) -> HTTPResponse:
-    """Answer a signed call: `name` in the fault menu, `query` lists its query parameters."""
-    call, fault = read_call(request, path), None
-    try:
-        authenticate(world.keys, call)
-        fault = world.faults.for_call(name)
-        answer = _instead(name, fault) or _answer(world, handler, query, call)
-        answer.verdict += f": {PASSED}" if answer.verdict == "passed" else ""
-    except RefusalError as refusal:
-        answer = refusal.answer()
-    _sign(world, call, answer, fault)
-    return await deliver(world, request, call, answer, fault)
+class Route(NamedTuple):
+    """One call of the v3 API: `name` in the fault menu, `query` lists its query parameters."""
+
+    method: str
+    path: str
+    name: str
+    handler: Handler
+    query: tuple[str, ...] = ()
 
 
-async def sns(
-    world: World,
-    name: str,
-    handler: Callable[[World, login.Parameters], dict[str, Any]],
-    request: Request,
-) -> HTTPResponse:
-    """Answer a login call: unsigned, always 200."""
-    return await _unsigned(world, name, request, {}, lambda call: handler(world, call.query))
+def signed_view(state: State, route: Route) -> View:
+    """Make the view of a call that both sides sign."""
+
+    async def view(request: Request, **path: str) -> HTTPResponse:
+        call = read_call(request, path)
+        fault = None
+        try:
+            verify(state.keys, call)
+            fault = state.faults.for_call(route.name)
+            answer = _instead(route.name, fault) or _answer(state, route, call)
+            if answer.verdict == "passed":
+                answer.verdict = f"passed: {PASSED}"
+        except RefusalError as refusal:
+            answer = refusal.answer()
+        _sign(state, call, answer, fault)
+        return await deliver(state, request, call, answer, fault)
+
+    return view
 
 
-async def cgi(
-    world: World,
-    name: str,
-    handler: Callable[[World, Call], dict[str, Any]],
-    request: Request,
-    **path: str,
-) -> HTTPResponse:
-    """Answer a call about the tokens of apps, or one that brings such a token: likewise."""
-    return await _unsigned(world, name, request, path, partial(handler, world))
+def login_view(state: State, name: str, handler: LoginHandler) -> View:
+    """Make the view of a call of api.weixin.qq.com: unsigned, always 200."""
 
+    async def view(request: Request, **path: str) -> HTTPResponse:
+        call = read_call(request, path)
+        fault = state.faults.for_call(name)
+        try:
+            answer = _login_answer(state, name, handler, call, fault)
+        except LoginError as error:
+            answer = error.answer()
+        return await deliver(state, request, call, answer, fault)
 
-async def _unsigned(
-    world: World,
-    name: str,
-    request: Request,
-    path: dict[str, str],
-    act: Callable[[Call], dict[str, Any]],
-) -> HTTPResponse:
-    call, fault = read_call(request, path), world.faults.for_call(name)
-    try:
-        if fault in login.FAULTS[name]:
-            raise LoginError(login.FAULTS[name][fault])
-        reset = fault == "reset_before"
-        answer = Answer(None) if reset else login_answer(act(call))
-    except LoginError as error:
-        answer = error.answer()
-    return await deliver(world, request, call, answer, fault)
+    return view
 
 
 def read_call(request: Request, path: dict[str, str]) -> Call:
     """Take from the framework what the protocol needs, the target in the bytes of the wire."""
-    query = dict(request.get_query_args(keep_blank_values=True))
-    headers = {name.lower(): _clean(value) for name, value in request.headers.items()}
-    target = request.raw_url.decode(errors="replace")
-    return Call(request.method, target, headers, request.body, path, query)
+    return Call(
+        method=request.method,
+        target=request.raw_url.decode(errors="replace"),
+        headers={name.lower(): _clean(value) for name, value in request.headers.items()},
+        body=request.body,
+        path=path,
+        query=dict(request.get_query_args(keep_blank_values=True)),
+    )
 
 
-def write_log(world: World, call: Call, answer: Answer) -> None:
+def write_log(state: State, call: Call, answer: Answer) -> None:
     """Put the exchange into the log."""
-    world.log.add(
+    state.log.add(
         "request",
         call.method,
         call.target,
@@ -131,11 +129,39 @@ def write_log(world: World, call: Call, answer: Answer) -> None:
     )
 
 
-def _answer(
-    world: World, handler: Callable[[World, Call], Answer], query: Collection[str], call: Call
+async def deliver(
+    state: State, request: Request, call: Call, answer: Answer, fault: str | None
+) -> HTTPResponse:
+    """Log the answer and send it, or do to the connection what the fault says."""
+    if fault:
+        answer.verdict += f" (fault: {fault})"
+    is_lost = fault in ("hang", "reset_before", "reset_after")
+    if is_lost:
+        verdict = f"{answer.verdict}; no answer left, it would have been {answer.status}"
+        answer = Answer(status=None, verdict=verdict)
+    write_log(state, call, answer)
+    if fault == "hang":
+        await asyncio.sleep(HANG_SECONDS)
+    if answer.cut:
+        await _send_half(request, answer)
+    if is_lost or answer.cut:
+        _abort(request)
+    return HTTPResponse(answer.body, answer.status or 500, answer.headers)
+
+
+def _answer(state: State, route: Route, call: Call) -> Answer:
+    check_query(call.query, route.query)
+    return route.handler(state, call)
+
+
+def _login_answer(
+    state: State, name: str, handler: LoginHandler, call: Call, fault: str | None
 ) -> Answer:
-    check_query(call.query, query)
-    return handler(world, call)
+    if fault in LOGIN_FAULTS[name]:
+        raise LoginError(LOGIN_FAULTS[name][fault])
+    if fault == "reset_before":
+        return Answer(status=None)
+    return login_answer(handler(state, call))
 
 
 def _instead(name: str, fault: str | None) -> Answer | None:
@@ -144,57 +170,40 @@ def _instead(name: str, fault: str | None) -> Answer | None:
         case "500":
             raise RefusalError(500, "SYSTEM_ERROR", "系统异常，请稍后重试")
         case "429":
-            raise RefusalError(
-                429, "FREQUENCY_LIMITED", "频率过高，请稍后重试", number=TOO_FREQUENT
-            )
-        case str() if fault == "refuse" or fault in OF_PREPAY:
-            raise _refusal(name, fault)
+            message = "频率过高，请稍后重试"
+            raise RefusalError(429, "FREQUENCY_LIMITED", message, number=TOO_FREQUENT)
+        case "refuse":
+            status, code, message = REFUSALS[name]
+            raise RefusalError(status, code, message)
+        case str() if fault in OF_PREPAY:
+            status, code, message, number = OF_PREPAY[fault]
+            raise RefusalError(status, code, message, number=number)
         case "202" if name == "close":
             return json_answer(202, {"code": "USER_PAYING", "message": "用户支付中，请稍后再试"})
         case "202":
             return json_answer(202, {"code": "ACCEPTED", "message": "已受理，请使用原参数重复请求"})
         case "reset_before":
-            return Answer(None)
+            return Answer(status=None)
     return None
 
 
-def _refusal(name: str, fault: str) -> RefusalError:
-    status, code, message, number = OF_PREPAY.get(fault, (*REFUSALS[name], UNPUBLISHED))
-    return RefusalError(status, code, message, number=number)
-
-
-def _sign(world: World, call: Call, answer: Answer, fault: str | None) -> None:
+def _sign(state: State, call: Call, answer: Answer, fault: str | None) -> None:
     """Sign every answer to a merchant who has proved to be one, refusals too.
 
     A 401 is never signed, and one about an order has no Request-ID either.
     """
     if answer.status == 401 and is_order(call):
         del answer.headers["Request-ID"]
-    if answer.signed and answer.status and call.mchid:
-        signing = world.faults.menu["signing"]
-        wanted = call.headers.get("wechatpay-serial", "")
-        signer = answer_signer(world.keys, signing, wanted, world.clock.now())
-        answer.headers |= signature_headers(signer, answer.body, fault or "good")[0]
-
-
-async def deliver(
-    world: World, request: Request, call: Call, answer: Answer, fault: str | None
-) -> HTTPResponse:
-    if fault:
-        answer.verdict += f" (fault: {fault})"
-    cut = fault in ("hang", "reset_before", "reset_after")
-    if cut:
-        answer = Answer(
-            None, verdict=f"{answer.verdict}; no answer left, it would have been {answer.status}"
-        )
-    write_log(world, call, answer)
-    if fault == "hang":
-        await asyncio.sleep(HANG_SECONDS)
-    if answer.cut:
-        await _send_half(request, answer)
-    if cut or answer.cut:
-        _cut(request)
-    return HTTPResponse(answer.body, answer.status or 500, answer.headers)
+    if not (answer.signed and answer.status and call.mchid):
+        return
+    signer = answer_signer(
+        state.keys,
+        signing=state.faults.menu["signing"],
+        wanted=call.headers.get("wechatpay-serial", ""),
+        now=state.clock.now(),
+    )
+    headers, _ = signature_headers(signer, answer.body, fault or "good")
+    answer.headers |= headers
 
 
 def _clean(text: str) -> str:
@@ -209,7 +218,7 @@ async def _send_half(request: Request, answer: Answer) -> None:
     await asyncio.sleep(0.05)  # let it leave before the connection is gone
 
 
-def _cut(request: Request) -> None:
+def _abort(request: Request) -> None:
     transport = request.transport
     if isinstance(transport, asyncio.Transport):  # None when the caller has gone already
         transport.abort()

@@ -1,46 +1,44 @@
 """The fault menu: what goes wrong on purpose, how often, and who signs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-CALLS = (
-    *("prepay", "query", "close", "refund", "refund_query", "certificates", "bill"),
-    *("code2session", "oauth", "token", "wxa", "any"),
-)
+SIGNED_CALLS = ("prepay", "query", "close", "refund", "refund_query", "certificates", "bill")
 LOGINS = ("code2session", "oauth", "token", "wxa")
+CALLS = (*SIGNED_CALLS, *LOGINS, "any")
 OF_SIGNED_ANSWERS = ("202", "signtest", "wrong_key")
 #: refusals of an order that WeChat has in several forms, or for which nothing here is wrong
 OF_PREPAY = (
-    *("openid_mismatch", "openid_not_matching", "openid_invalid", "number_used", "already_paid"),
-    *("product_off", "receiving_restricted", "merchant_unavailable", "service_unavailable"),
+    "openid_mismatch",
+    "openid_not_matching",
+    "openid_invalid",
+    "number_used",
+    "already_paid",
+    "product_off",
+    "receiving_restricted",
+    "merchant_unavailable",
+    "service_unavailable",
 )
-ANSWERS = (
-    *("500", "429", "hang", "reset_before", "reset_after", "refuse"),
-    *OF_SIGNED_ANSWERS,
-    *OF_PREPAY,
-)
+OF_EVERY_CALL = ("500", "429", "hang", "reset_before", "reset_after", "refuse")
+ANSWERS = (*OF_EVERY_CALL, *OF_SIGNED_ANSWERS, *OF_PREPAY)
 NOTIFICATIONS = ("send", "drop", "duplicate", "reverse")
 SIGNATURES = ("good", "signtest", "unknown_serial", "wrong_key", "stale")
-#: refunds that are put off, each channel says so in its own words
+OUTCOMES = ("success", "abnormal", "closed")
+#: refunds that are put off, or refused; each protocol says so in its own words
 POSTPONED = (
-    *("not_enough", "order_not_ready", "frequency_limited"),
-    *("invalid_req_too_much", "bizerr_need_retry"),
+    "not_enough",
+    "order_not_ready",
+    "frequency_limited",
+    "invalid_req_too_much",
+    "bizerr_need_retry",
 )
-#: the same by a protocol that has numbers; all others say order_not_ready instead
-POSTPONED_BY_NUMBER = ("90000000", "23000003", "10000001", "30000000")
-NOT_ACCEPTED = (*POSTPONED, *POSTPONED_BY_NUMBER, "user_account_abnormal")
-REFUNDS = ("success", "abnormal", "closed", *NOT_ACCEPTED)
+REFUNDS = (*OUTCOMES, *POSTPONED, "user_account_abnormal")
 ROWS = ("missing_row", "extra_row", "wrong_amount", "wrong_state")
 REFUND_ROWS = ("missing_refund", "extra_refund", "wrong_refund_amount")
 BILLS = ("good", "wrong_hash", "truncated", "cut", *ROWS, *REFUND_ROWS)
 SIGNINGS = ("public_key", "certificate", "mixed")
-CHOICES = {
-    "notification_signature": SIGNATURES,
-    "refunds": REFUNDS,
-    "bill": BILLS,
-    "signing": SIGNINGS,
-}
+LONGEST_DELAY = 86_400  # seconds
 DEFAULTS: dict[str, Any] = {
     "notifications": "send",
     "notification_signature": "good",
@@ -70,10 +68,33 @@ class Faults:
 
     def __init__(self) -> None:
         self.menu = DEFAULTS.copy()
+        self._choices: dict[str, tuple[str, ...]] = {
+            "notifications": NOTIFICATIONS,
+            "notification_signature": SIGNATURES,
+            "refunds": REFUNDS,
+            "bill": BILLS,
+            "signing": SIGNINGS,
+        }
+
+    def choices(self) -> dict[str, Any]:
+        """List what each key can be: values, for `answers` by call, or the type that it takes."""
+        return {
+            **self._choices,
+            "notifications": [*NOTIFICATIONS, "seconds"],
+            "notification_amount_delta_fen": ["fen"],
+            "answers": {call: _answers_of(call) for call in CALLS},
+            "times": ["number", None],
+            "rotate_certificates": [True],
+            "leading_zero_serials": [True],
+        }
+
+    def add_refunds(self, reasons: Iterable[str]) -> None:
+        """Let a protocol offer more reasons why a refund is not accepted."""
+        self._choices["refunds"] = (*self._choices["refunds"], *reasons)
 
     def set(self, wanted: Mapping[str, Any]) -> None:
         """Set the named keys, all or none; {} resets. Raises ValueError naming key and value."""
-        checked = {key: _check(key, value) for key, value in wanted.items()}
+        checked = {key: self._check(key, value) for key, value in wanted.items()}
         self.menu = self.menu | checked if wanted else DEFAULTS.copy()
         self.menu |= dict.fromkeys(ACTS, False)
 
@@ -112,41 +133,45 @@ class Faults:
         if not self.menu["times"]:
             self.menu = DEFAULTS | {"signing": self.menu["signing"]}
 
+    def _check(self, key: str, value: Any) -> Any:
+        if key == "answers":
+            return _check_answers(value)
+        if key not in DEFAULTS:
+            raise ValueError(f"{key} is not in the menu: {', '.join(DEFAULTS)}")
+        if not self._fits(key, value):
+            raise ValueError(f"{key} cannot be {value!r}")
+        return value
 
-def _check(key: str, value: Any) -> Any:
-    if key == "answers":
-        return _check_answers(value)
-    if key not in DEFAULTS:
-        raise ValueError(f"{key} is not in the menu: {', '.join(DEFAULTS)}")
-    if not _fits(key, value):
-        raise ValueError(f"{key} cannot be {value!r}")
-    return value
+    def _fits(self, key: str, value: Any) -> bool:
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        match key:
+            case "notifications" if is_integer:
+                return 0 <= int(value) <= LONGEST_DELAY
+            case "notification_amount_delta_fen":
+                return is_integer
+            case "times":
+                return value is None or (is_integer and value > 0)
+            case str() if key in ACTS:
+                return isinstance(value, bool)
+        return value in self._choices[key]
 
 
-def _fits(key: str, value: Any) -> bool:
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    match key:
-        case "notifications":
-            return value in NOTIFICATIONS or (is_integer and 0 <= value <= 86_400)
-        case "notification_amount_delta_fen":
-            return is_integer
-        case "times":
-            return value is None or (is_integer and value > 0)
-        case str() if key in ACTS:
-            return isinstance(value, bool)
-    return value in CHOICES[key]
+def _answers_of(call: str) -> tuple[str, ...]:
+    if call in LOGINS:
+        return OF_EVERY_CALL
+    if call == "prepay":
+        return ANSWERS
+    return (*OF_EVERY_CALL, *OF_SIGNED_ANSWERS)
 
 
 def _check_answers(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError("answers must be an object {call: fault}")
-    for call, fault in value.items():
+    answers = {call: str(fault) for call, fault in value.items()}
+    for call, fault in answers.items():
         if call not in CALLS:
             raise ValueError(f"answers.{call} is not a call: {', '.join(CALLS)}")
-        if str(fault) not in ANSWERS:
-            raise ValueError(f"answers.{call} cannot be {fault!r}: {', '.join(ANSWERS)}")
-        if call in LOGINS and str(fault) in OF_SIGNED_ANSWERS:
-            raise ValueError(f"answers.{call} cannot be {fault!r}: logins are not signed")
-        if call != "prepay" and str(fault) in OF_PREPAY:
-            raise ValueError(f"answers.{call} cannot be {fault!r}: that is of prepay alone")
-    return {call: str(fault) for call, fault in value.items()}
+        choices = _answers_of(call)
+        if fault not in choices:
+            raise ValueError(f"answers.{call} cannot be {fault!r}: {', '.join(choices)}")
+    return answers

@@ -42,7 +42,7 @@ _STORE = Record(
         "address": Text(label="详细地址", most=512),
     },
 )
-h5_info = Record(
+H5_INFO = Record(
     label="H5场景信息",
     required=True,
     fields={
@@ -58,11 +58,14 @@ _DEVICE = Text(label="商户端设备号", most=32)
 
 
 def _scene(product: str) -> Record:
-    found: dict[str, Rule] = {"payer_client_ip": _PAYER_IP, "device_id": _DEVICE}
-    found["store_info"] = _STORE
-    needed = product in ("h5", "scannedpos")
-    h5: dict[str, Rule] = {"h5_info": h5_info} if product == "h5" else {}
-    return Record(label="场景信息", required=needed, fields=found | h5)
+    fields: dict[str, Rule] = {
+        "payer_client_ip": _PAYER_IP,
+        "device_id": _DEVICE,
+        "store_info": _STORE,
+    }
+    if product == "h5":
+        fields["h5_info"] = H5_INFO
+    return Record(label="场景信息", required=product in ("h5", "scannedpos"), fields=fields)
 
 
 _DETAIL = Record(
@@ -133,8 +136,9 @@ def prepay(product: str, *, partner: bool) -> Record:
 @cache
 def close(*, partner: bool) -> Record:
     """Return the fields of close 关单."""
-    both: dict[str, Rule] = {"sp_mchid": MCHID, "sub_mchid": MCHID}
-    return Record(label="关单", fields=both if partner else {"mchid": MCHID})
+    if partner:
+        return Record(label="关单", fields={"sp_mchid": MCHID, "sub_mchid": MCHID})
+    return Record(label="关单", fields={"mchid": MCHID})
 
 
 _REFUND_GOODS = Record(

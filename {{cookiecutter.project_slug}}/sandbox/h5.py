@@ -12,15 +12,25 @@ from sanic import HTTPResponse, Request, html
 
 from .cashier import is_loopback_page
 from .exchange import read_call, write_log
-from .till import OPTIONS, DeclinedError, check_payable, find, is_fresh, preview, take
+from .models import Purchase
+from .payment import (
+    OPTIONS,
+    DeclinedError,
+    check_payable,
+    decide,
+    find_purchase,
+    is_fresh,
+    preview,
+)
+from .state import State
 from .wire import Answer
-from .world import World
 
 NO_REFERER = "商家参数格式有误，请联系商家解决"
 OTHER_DOMAIN = "商家存在未配置的参数，请联系商家解决"
 TOO_LATE = "支付请求已失效，请重新发起支付"
 OLD_CODE = "二维码已过期，请重新生成"
 INSIDE_WECHAT = "请在微信外打开订单，进行支付"
+LINK_PARAMETERS = {"prepay_id", "package", "redirect_url"}
 PAGE = """<!doctype html><html lang="zh-CN"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>微信支付 · 沙箱</title>
 <link rel="icon" href="data:,"><link rel="stylesheet" href="/console.css">
@@ -34,85 +44,100 @@ SHEET = """<main data-test="sandbox-h5" data-back="{back}"><p>sandbox 沙箱 · 
 PROBLEM = '<main data-test="sandbox-h5-problem"><h2>{problem}</h2></main>'
 
 
-async def page(world: World, request: Request) -> HTTPResponse:
+async def page(state: State, request: Request) -> HTTPResponse:
     """Answer GET /cgi-bin/mmpayweb-bin/checkmweb: the sheet, or what is wrong."""
-    referer, agent = request.headers.get("referer", ""), request.headers.get("user-agent", "")
+    referer = request.headers.get("referer", "")
+    user_agent = request.headers.get("user-agent", "")
     url = f"{request.scheme}://{request.host}{request.raw_url.decode(errors='replace')}"
     try:
-        ticket = check(world, url, referer)
-        if "micromessenger" in agent.lower():
+        purchase, _ = check_link(state, url, referer)
+        if "micromessenger" in user_agent.lower():
             raise DeclinedError(INSIDE_WECHAT)
-        check_payable(world.prepays[ticket][0], world.clock.now())
-        body, verdict = _sheet(world, url, ticket, referer), "passed: shows the sheet"
+        check_payable(purchase, state.clock.now())
+        body = _sheet(purchase, url, referer)
+        verdict = "passed: shows the sheet"
     except DeclinedError as declined:
-        body, verdict = PROBLEM.format(problem=escape(str(declined))), str(declined)
-    write_log(world, read_call(request, {}), Answer(200, b"", {}, verdict))
+        body = PROBLEM.format(problem=escape(str(declined)))
+        verdict = str(declined)
+    write_log(state, read_call(request, {}), Answer(200, verdict=verdict))
     return html(PAGE.format(body=body), headers={"Cache-Control": "no-store"})
 
 
-def check(world: World, h5_url: str, referer: str | None) -> str:
-    """Return the prepay_id of a link that may be opened; None as referer is not looked at."""
-    parts = urlsplit(h5_url)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+def check_link(state: State, h5_url: str, referer: str | None) -> tuple[Purchase, str]:
+    """Return what a link opens and its prepay_id; None as referer is not looked at.
+
+    Raises DeclinedError when the link was changed, opened from a foreign page, or is too old.
+    """
+    query = {name: values[0] for name, values in parse_qs(urlsplit(h5_url).query).items()}
     ticket = query.get("prepay_id", "")
+    purchase = find_purchase(state, ticket)
     if referer == "":
         raise DeclinedError(NO_REFERER)
-    known = world.packages.get(ticket) == query.get("package") and ticket in world.prepays
-    if not known or query.keys() - {"prepay_id", "package", "redirect_url"}:
+    package = state.h5_packages.get(ticket, "")
+    is_unchanged = query.get("package") == package and not query.keys() - LINK_PARAMETERS
+    if purchase is None or not is_unchanged:
         raise DeclinedError(NO_REFERER)
-    places = [place for place in (referer, query.get("redirect_url")) if place]
-    if not all(map(is_loopback_page, places)):
+    pages = [url for url in (referer, query.get("redirect_url")) if url]
+    if not all(map(is_loopback_page, pages)):
         raise DeclinedError(OTHER_DOMAIN)
-    purchase = find(world, ticket)
-    if purchase is None or not is_fresh(world, purchase, ticket):
+    if not is_fresh(state, purchase, ticket):
         raise DeclinedError(TOO_LATE)
-    return ticket
+    return purchase, ticket
 
 
-def open_link(world: World, form: Mapping[str, Any]) -> dict[str, str]:
-    """Play a phone that opens an h5_url: {h5_url, referer?} and the options of the till."""
+def open_link(state: State, form: Mapping[str, Any]) -> dict[str, str]:
+    """Play a phone that opens an h5_url: {h5_url, referer?} and the options of a payment."""
+    referer = form.get("referer")
     try:
         _check_keys(form, {"h5_url", "referer"})
-        referer = form.get("referer")
-        ticket = check(world, str(form.get("h5_url")), referer if referer is None else str(referer))
-        return _decide(world, ticket, form)
+        purchase, ticket = check_link(
+            state, str(form.get("h5_url")), None if referer is None else str(referer)
+        )
+        return _decide(state, purchase, ticket, form)
     except DeclinedError as declined:
         return {"err_msg": "fail", "err_desc": str(declined)}
 
 
-def scan(world: World, form: Mapping[str, Any]) -> dict[str, str]:
-    """Play a phone that scans a code_url: {code_url} and the options of the till."""
-    ticket = str(form.get("code_url"))
-    purchase = find(world, ticket)
+def scan(state: State, form: Mapping[str, Any]) -> dict[str, str]:
+    """Play a phone that scans a code_url: {code_url} and the options of a payment."""
+    code_url = str(form.get("code_url"))
+    purchase = find_purchase(state, code_url)
     try:
         _check_keys(form, {"code_url"})
         if purchase is None or not purchase.code_url:
             raise DeclinedError("code_url is not one of ours")
-        stale = ticket != purchase.code_url or not is_fresh(world, purchase, ticket)
-        if stale and not form.get("force"):
+        is_newest = code_url == purchase.code_url
+        if not form.get("force") and not (is_newest and is_fresh(state, purchase, code_url)):
             raise DeclinedError(OLD_CODE)
-        return _decide(world, ticket, form)
+        return _decide(state, purchase, code_url, form)
     except DeclinedError as declined:
         return {"err_msg": "fail", "err_desc": str(declined)}
 
 
-def _decide(world: World, ticket: str, form: Mapping[str, Any]) -> dict[str, str]:
-    purchase = find(world, ticket)
-    assert purchase is not None
+def _decide(
+    state: State, purchase: Purchase, ticket: str, form: Mapping[str, Any]
+) -> dict[str, str]:
     if form.get("outcome") != "typing":
         purchase.typing = False
-    outcome, number = take(world, purchase, ticket, form, None)
-    return {"err_msg": outcome} | ({"transaction_id": number} if number else {})
+    decision = decide(state, purchase, ticket, form, person=None)
+    result = {"err_msg": decision.outcome}
+    if decision.transaction_id:
+        result["transaction_id"] = decision.transaction_id
+    return result
 
 
 def _check_keys(form: Mapping[str, Any], own: set[str]) -> None:
-    if unknown := form.keys() - OPTIONS - own:
+    unknown = form.keys() - OPTIONS - own
+    if unknown:
         raise DeclinedError(f"unknown keys: {', '.join(sorted(unknown))}")
 
 
-def _sheet(world: World, url: str, ticket: str, referer: str) -> str:
-    seen = preview(world, ticket) or {}
+def _sheet(purchase: Purchase, url: str, referer: str) -> str:
+    seen = preview(purchase)
     back = parse_qs(urlsplit(url).query).get("redirect_url", [referer])[0]
-    total = f"{seen['total'] // 100}.{seen['total'] % 100:02}"
-    words = {"merchant": seen["merchant"], "description": seen["description"], "back": back}
-    return SHEET.format(total=total, **{name: escape(text) for name, text in words.items()})
+    return SHEET.format(
+        back=escape(back),
+        merchant=escape(seen["merchant"]),
+        description=escape(seen["description"]),
+        total=f"{purchase.total // 100}.{purchase.total % 100:02}",
+    )

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import os
 import secrets
 import string
@@ -15,10 +16,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-LISTED_FOR = 5 * 24 * 3600
+LISTED_FOR = 5 * 24 * 3600  # seconds in which a new platform certificate signs nothing yet
 FIVE_YEARS = timedelta(days=5 * 365)
-SERIAL_START, SERIAL_END = 1 << 156, 1 << 159  # 40 hex digits, the first from 1 to 7
+SERIAL_START = 1 << 156  # 40 hex digits, the first from 1 to 7
+SERIAL_END = 1 << 159
 KINDS = ("miniprogram", "official_account", "app")
+#: all that is made here tells where it comes from, so that no shop takes it in production: RSA
+#: keys by their public exponent (real ones have 65537), secrets by how they begin
+EXPONENT = 65539
+MARK = "SANDBOX"
 
 
 @dataclass(frozen=True)
@@ -102,33 +108,37 @@ class Keys:
         if self.used_from.get(newest, 0) > now:
             self.used_from[newest] = now
             return
-        made = issue_certificate("Tenpay.com sign")
-        self.used_from[made.serial] = now + LISTED_FOR
-        self.platform.append(made)
+        signer = issue_certificate("Tenpay.com sign")
+        self.used_from[signer.serial] = now + LISTED_FOR
+        self.platform.append(signer)
 
     def platform_signer(self, now: float, wanted: str = "") -> Signer:
         """Choose the platform certificate that signs: the wanted one, or the newest in use."""
-        chosen = next((one for one in self.platform if one.serial == wanted), None)
-        if chosen and chosen.is_valid(now):
-            return chosen
-        return [one for one in self.platform if self.used_from.get(one.serial, 0) <= now][-1]
+        for signer in self.platform:
+            if signer.serial == wanted and signer.is_valid(now):
+                return signer
+        return [signer for signer in self.platform if self._is_used(signer, now)][-1]
 
     def lead_with_zero(self) -> None:
         """Give every merchant a certificate whose serial begins with 0; the older one counts on."""
-        self.merchants = [_with_leading_zero(one) for one in self.merchants]
+        self.merchants = [_with_leading_zero(merchant) for merchant in self.merchants]
 
     def merchant(self, mchid: str) -> Merchant | None:
         """Find a merchant that has keys."""
-        return next((one for one in self.merchants if one.mchid == mchid), None)
+        return next((merchant for merchant in self.merchants if merchant.mchid == mchid), None)
 
     def apps_of(self, mchid: str) -> list[App]:
         """List the applications bound to a merchant number."""
         return [app for app in self.apps if mchid in app.mchids]
 
+    def _is_used(self, signer: Signer, now: float) -> bool:
+        return self.used_from.get(signer.serial, 0) <= now
+
 
 def make_keys() -> Keys:
     """Make merchants, their apps and WeChat's own keys, all recognisably of the sandbox."""
-    own, other = _merchant(), _merchant()
+    own = _merchant()
+    other = _merchant()
     provider = _merchant(subs=(_mchid(), _mchid()))
     apps = [_app(kind, own.mchid, other.mchid) for kind in KINDS]
     apps += [_app(kind, provider.mchid) for kind in KINDS]
@@ -136,10 +146,10 @@ def make_keys() -> Keys:
     serial = "PUB_KEY_ID_9" + _pick(string.digits, 27)
     return Keys(
         merchants=[own, other, provider],
-        public_key=Signer(serial, rsa.generate_private_key(65537, 2048)),
+        public_key=Signer(serial, make_rsa_key()),
         platform=[issue_certificate("Tenpay.com sign")],
         apps=apps,
-        apiv2_key=_pick(string.ascii_letters + string.digits, 32),
+        apiv2_key=_secret(),
     )
 
 
@@ -161,13 +171,33 @@ def issue_certificate(common_name: str) -> Signer:
     Its serial has 40 digits and begins with none that a careless reader would drop.
     """
     serial = secrets.randbelow(SERIAL_END - SERIAL_START) + SERIAL_START
-    return _certify(rsa.generate_private_key(65537, 2048), common_name, serial)
+    return _certify(make_rsa_key(), common_name, serial)
 
 
-def _with_leading_zero(one: Merchant) -> Merchant:
+def make_rsa_key() -> rsa.RSAPrivateKey:
+    """Make an RSA key of 2048 bits whose public exponent tells that it is the sandbox's."""
+    plain = rsa.generate_private_key(65537, 2048).private_numbers()
+    try:
+        exponent = pow(EXPONENT, -1, math.lcm(plain.p - 1, plain.q - 1))
+    except ValueError:  # these primes do not go with it: once in 30,000 keys
+        return make_rsa_key()
+    numbers = rsa.RSAPrivateNumbers(
+        p=plain.p,
+        q=plain.q,
+        d=exponent,
+        dmp1=rsa.rsa_crt_dmp1(exponent, plain.p),
+        dmq1=rsa.rsa_crt_dmq1(exponent, plain.q),
+        iqmp=plain.iqmp,
+        public_numbers=rsa.RSAPublicNumbers(EXPONENT, plain.public_numbers.n),
+    )
+    return numbers.private_key()
+
+
+def _with_leading_zero(merchant: Merchant) -> Merchant:
     serial = secrets.randbelow(SERIAL_START - 1) + 1
-    signer = _certify(one.signer.key, one.mchid, serial)
-    return replace(one, signer=signer, serials=(*one.serials, one.signer.serial))
+    signer = _certify(merchant.signer.key, merchant.mchid, serial)
+    serials = (*merchant.serials, merchant.signer.serial)
+    return replace(merchant, signer=signer, serials=serials)
 
 
 def _certify(key: rsa.RSAPrivateKey, common_name: str, serial: int) -> Signer:
@@ -196,8 +226,18 @@ def _mchid() -> str:
 
 
 def _merchant(subs: tuple[str, ...] = ()) -> Merchant:
-    mchid, apiv3_key = _mchid(), _pick(string.ascii_letters + string.digits, 32)
-    return Merchant(mchid, issue_certificate(mchid), apiv3_key, subs)
+    mchid = _mchid()
+    return Merchant(
+        mchid=mchid,
+        signer=issue_certificate(mchid),
+        apiv3_key=_secret(),
+        subs=subs,
+    )
+
+
+def _secret() -> str:
+    """Make an API key of 32 letters and digits."""
+    return MARK + _pick(string.ascii_letters + string.digits, 32 - len(MARK))
 
 
 def _pick(alphabet: str, length: int) -> str:
@@ -208,17 +248,17 @@ def _to_json(keys: Keys) -> dict[str, Any]:
     return {
         "merchants": [
             {
-                "mchid": one.mchid,
-                "signer": [one.signer.private_pem(), one.signer.certificate_pem()],
-                "apiv3_key": one.apiv3_key,
-                "subs": one.subs,
+                "mchid": merchant.mchid,
+                "signer": [merchant.signer.private_pem(), merchant.signer.certificate_pem()],
+                "apiv3_key": merchant.apiv3_key,
+                "subs": merchant.subs,
             }
-            for one in keys.merchants
+            for merchant in keys.merchants
         ],
         "apiv2_key": keys.apiv2_key,
         "public_key_id": keys.public_key.serial,
         "public_key": keys.public_key.private_pem(),
-        "platform": [[one.private_pem(), one.certificate_pem()] for one in keys.platform],
+        "platform": [[signer.private_pem(), signer.certificate_pem()] for signer in keys.platform],
         "apps": [[app.kind, app.appid, app.secret, list(app.mchids)] for app in keys.apps],
     }
 
@@ -226,12 +266,20 @@ def _to_json(keys: Keys) -> dict[str, Any]:
 def _from_json(stored: dict[str, Any]) -> Keys:
     return Keys(
         merchants=[
-            Merchant(one["mchid"], _load(*one["signer"]), one["apiv3_key"], tuple(one["subs"]))
-            for one in stored["merchants"]
+            Merchant(
+                mchid=merchant["mchid"],
+                signer=_load(*merchant["signer"]),
+                apiv3_key=merchant["apiv3_key"],
+                subs=tuple(merchant["subs"]),
+            )
+            for merchant in stored["merchants"]
         ],
         public_key=Signer(stored["public_key_id"], _load_key(stored["public_key"])),
         platform=[_load(*pair) for pair in stored["platform"]],
-        apps=[App(kind, appid, secret, tuple(of)) for kind, appid, secret, of in stored["apps"]],
+        apps=[
+            App(kind, appid, secret, tuple(mchids))
+            for kind, appid, secret, mchids in stored["apps"]
+        ],
         apiv2_key=stored["apiv2_key"],
     )
 

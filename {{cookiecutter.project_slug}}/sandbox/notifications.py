@@ -1,4 +1,4 @@
-"""Notifications 通知: sealed once, signed afresh for every sending, repeated on WeChat's ladder.
+"""The outbox of notifications 通知: sent on the virtual clock, repeated until they are received.
 
 doc/v3/merchant/4012071382: only 200 or 204 within five seconds counts, whatever the body says.
 """
@@ -8,10 +8,10 @@ import heapq
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
@@ -19,15 +19,13 @@ from .clock import Clock, rfc3339
 from .faults import Faults, NotificationFault
 from .keys import Keys, Merchant, Signer
 from .log import Log
+from .models import Notification, Purchase, Refund
 from .sealing import seal, signature_headers
 from .wire import compact, request_id
 
-if TYPE_CHECKING:
-    from .world import Purchase, Refund
-
-DEADLINE = 5
-LADDER = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
-REVERSE_WAIT = 60
+DEADLINE = 5  # seconds for an answer
+AT_ONCE = 20  # notifications on their way at the same time
+REVERSE_WAIT = 60  # virtual seconds that the first of a reversed pair waits for the second
 #: what notification_amount_delta_fen falsifies; of a combined payment in its first sub order
 AMOUNTS = {
     "transaction": {"total", "payer_total", "total_amount", "payer_amount"},
@@ -39,24 +37,6 @@ SUMMARIES = {
     "REFUND.CLOSED": "退款关闭",
     "REFUND.ABNORMAL": "退款异常",
 }
-
-
-@dataclass
-class Notification:
-    """One notification: its id and body never change.
-
-    Other protocols than APIv3 `write` the body themselves, given the signature fault, say which
-    answer `accepts` means received, and repeat after the seconds of their own `ladder`.
-    """
-
-    about: "Purchase | Refund"
-    url: str
-    body: bytes
-    received: bool = False
-    media: str = "application/json"
-    write: Callable[[str], bytes] | None = None
-    accepts: Callable[[int, bytes], bool] = lambda status, _: status in (200, 204)
-    ladder: Sequence[int] = LADDER
 
 
 @dataclass(eq=False)
@@ -86,31 +66,48 @@ class Timer(Due):
     act: Callable[[], object]
 
 
+@dataclass
+class Posted:
+    """What became of one sending: the signed text, and the answer or the problem."""
+
+    request_headers: dict[str, str]
+    signed_message: str = ""
+    status: int | None = None
+    headers: httpx.Headers | None = None
+    body: bytes = b""
+    problem: str = ""
+
+
 class Outbox:
     """Send what is due on the virtual clock; it starts by itself and stops with `close`."""
 
     def __init__(self, keys: Keys, clock: Clock, faults: Faults, log: Log) -> None:
-        self._keys, self._clock, self._faults, self._log = keys, clock, faults, log
+        self._keys = keys
+        self._clock = clock
+        self._faults = faults
+        self._log = log
         self._queue: list[Due] = []
         self._held: Sending | None = None
         self._count = itertools.count(1)
-        self._turns = itertools.cycle((True, False))
+        self._by_public_key = itertools.cycle((True, False))
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(20)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._http: httpx.AsyncClient | None = None
+
+    # -- what the sandbox asks for
 
     def announce(
         self,
-        about: "Purchase | Refund",
+        about: Purchase | Refund,
         merchant: Merchant,
         url: str,
         event_type: str,
         payload: dict[str, Any],
     ) -> Notification:
-        """Seal what has happened into a notification to this merchant and send it."""
+        """Seal what has happened into a notification of APIv3 to this merchant and send it."""
         fault = self._faults.for_notification()
-        kind = event_type.split(".")[0].lower()
+        kind = event_type.partition(".")[0].lower()
         amount = payload.get("sub_orders", [payload])[0]["amount"]
         for name in AMOUNTS[kind] & amount.keys():
             amount[name] += fault.delta_fen
@@ -123,9 +120,9 @@ class Outbox:
             "summary": SUMMARIES[event_type],
             "resource": resource | {"original_type": kind},
         }
-        made = Notification(about, url, compact(envelope))
-        self.dispatch(made, fault)
-        return made
+        notification = Notification(about=about, url=url, body=compact(envelope))
+        self.dispatch(notification, fault)
+        return notification
 
     def at(self, moment: float, act: Callable[[], object]) -> None:
         """Do something at a virtual moment."""
@@ -134,6 +131,30 @@ class Outbox:
     def repeat(self, notification: Notification) -> None:
         """Send the same notification again, by the fault menu of now."""
         self.dispatch(notification, self._faults.for_notification())
+
+    def dispatch(self, notification: Notification, fault: NotificationFault) -> None:
+        """Send a notification for the first time, as the fault menu says."""
+        first = self._sending(notification, fault)
+        match fault.delivery:
+            case "drop":
+                dropped = Posted(request_headers={})
+                self._write_log(notification, dropped, "dropped: it was never sent")
+            case "duplicate":
+                self._push(first)
+                self._push(self._sending(notification, fault))
+            case "reverse" if self._held in self._queue:
+                self._queue.remove(self._held)
+                heapq.heapify(self._queue)
+                self._start(self._send_in_turn(first, self._held))
+            case "reverse":
+                first.due += REVERSE_WAIT
+                self._held = first
+                self._push(first)
+            case int() as seconds:
+                first.due += seconds
+                self._push(first)
+            case _:
+                self._push(first)
 
     def wake(self) -> None:
         """Look at the clock again."""
@@ -147,26 +168,10 @@ class Outbox:
         if self._http:
             await self._http.aclose()
 
-    def dispatch(self, made: Notification, fault: NotificationFault) -> None:
-        """Send a notification for the first time, as the fault menu says."""
-        first = Sending(self._clock.now(), next(self._count), made, fault.signature)
-        match fault.delivery:
-            case "drop":
-                self._write_log(made, {}, "", (None, {}, b""), "dropped: it was never sent")
-            case "duplicate":
-                self._push(first)
-                self._push(Sending(first.due, next(self._count), made, fault.signature))
-            case "reverse" if self._held in self._queue:
-                self._queue.remove(self._held)
-                heapq.heapify(self._queue)
-                self._start(self._send_in_turn(first, self._held))
-            case "reverse":
-                first.due += REVERSE_WAIT
-                self._held = first
-                self._push(first)
-            case seconds:
-                first.due += seconds if isinstance(seconds, int) else 0
-                self._push(first)
+    # -- the queue
+
+    def _sending(self, notification: Notification, fault: NotificationFault) -> Sending:
+        return Sending(self._clock.now(), next(self._count), notification, fault.signature)
 
     def _push(self, item: Due) -> None:
         if not self._tasks:
@@ -174,7 +179,7 @@ class Outbox:
         heapq.heappush(self._queue, item)
         self.wake()
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -196,77 +201,92 @@ class Outbox:
         for sending in sendings:
             await self._send(sending)
 
+    # -- one sending
+
     async def _send(self, sending: Sending) -> None:
-        made = sending.notification
+        notification = sending.notification
         if sending.step:
-            if made.received:
+            if notification.received:
                 return
             sending.signature = self._faults.for_notification().signature
-        async with self._places:
-            counted = await self._post(sending)
-        if counted:
-            made.received = made.about.notified = True
-        elif sending.step < len(made.ladder):
-            due = sending.due + made.ladder[sending.step]
-            self._push(Sending(due, next(self._count), made, "good", sending.step + 1))
+        async with self._slots:
+            posted = await self._post(sending)
+        received = (
+            not posted.problem
+            and posted.status is not None
+            and notification.accepts(posted.status, posted.body)
+        )
+        self._write_log(notification, posted, _verdict(sending, posted, received=received))
+        if received:
+            notification.received = True
+            notification.about.notified = True
+        elif sending.step < len(notification.ladder):
+            due = sending.due + notification.ladder[sending.step]
+            again = Sending(due, next(self._count), notification, "good", sending.step + 1)
+            self._push(again)
 
-    async def _post(self, sending: Sending) -> bool:
-        made = sending.notification
-        headers, message = dict[str, str](), ""
-        if made.write:
-            made.body = made.write(sending.signature)
-        elif made.media == "application/json":
-            headers, message = signature_headers(self._signer(), made.body, sending.signature)
-        headers |= {"Content-Type": made.media, "Request-ID": request_id()}
-        status, answered, body, problem = None, httpx.Headers(), b"", ""
+    async def _post(self, sending: Sending) -> Posted:
+        posted = self._prepare(sending)
+        notification = sending.notification
         started = time.monotonic()
         try:
-            response = await self._client().post(made.url, content=made.body, headers=headers)
-            status, answered, body = response.status_code, response.headers, response.content
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            problem = f"{type(error).__name__} {error}".strip()
+            response = await self._client().post(
+                notification.url, content=notification.body, headers=posted.request_headers
+            )
+            posted.status = response.status_code
+            posted.headers = response.headers
+            posted.body = response.content
+        except Exception as error:  # transports leak exceptions of their own: it must come again
+            posted.problem = f"{type(error).__name__} {error}".strip()
         if time.monotonic() - started > DEADLINE:
-            problem = f"the answer took longer than {DEADLINE} s"
-        counted = not problem and status is not None and made.accepts(status, body)
-        verdict = self._verdict(sending, counted, problem or f"answered {status}")
-        self._write_log(made, headers, message, (status, answered, body), verdict)
-        return counted
+            posted.problem = f"the answer took longer than {DEADLINE} s"
+        return posted
 
-    def _write_log(
-        self,
-        made: Notification,
-        headers: dict[str, str],
-        message: str,
-        answer: tuple[int | None, Mapping[str, str], bytes],
-        verdict: str,
-    ) -> None:
-        request = (headers, made.body)
-        self._log.add(
-            "notification",
-            "POST",
-            made.url,
-            request=request,
-            answer=answer,
-            signed_message=message,
-            verdict=verdict,
-        )
-
-    def _verdict(self, sending: Sending, counted: bool, outcome: str) -> str:
-        signed = "" if sending.signature == "good" else f" (signature fault: {sending.signature})"
-        if counted:
-            return f"received: {outcome}{signed}"
-        if sending.step == len(LADDER):
-            return f"not received: {outcome}{signed}; that was the last repeat"
-        return f"not received: {outcome}{signed}; again in {LADDER[sending.step]} virtual seconds"
+    def _prepare(self, sending: Sending) -> Posted:
+        """Sign afresh: APIv3 in the headers, the other APIs within the body."""
+        notification = sending.notification
+        posted = Posted(request_headers={})
+        if notification.write:
+            notification.body = notification.write(sending.signature)
+        else:
+            posted.request_headers, posted.signed_message = signature_headers(
+                self._signer(), notification.body, sending.signature
+            )
+        posted.request_headers["Content-Type"] = notification.media
+        posted.request_headers["Request-ID"] = request_id()
+        return posted
 
     def _signer(self) -> Signer:
         signing = self._faults.menu["signing"]
-        by_key = signing == "public_key" or (signing == "mixed" and next(self._turns))
-        now = self._clock.now()
-        return self._keys.public_key if by_key else self._keys.platform_signer(now)
+        if signing == "public_key" or (signing == "mixed" and next(self._by_public_key)):
+            return self._keys.public_key
+        return self._keys.platform_signer(self._clock.now())
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
             headers = {"User-Agent": "Mozilla/4.0", "Accept": "*/*"}
             self._http = httpx.AsyncClient(trust_env=False, timeout=DEADLINE, headers=headers)
         return self._http
+
+    def _write_log(self, notification: Notification, posted: Posted, verdict: str) -> None:
+        self._log.add(
+            "notification",
+            "POST",
+            notification.url,
+            request=(posted.request_headers, notification.body),
+            answer=(posted.status, posted.headers or {}, posted.body),
+            signed_message=posted.signed_message,
+            verdict=verdict,
+        )
+
+
+def _verdict(sending: Sending, posted: Posted, *, received: bool) -> str:
+    outcome = posted.problem or f"answered {posted.status}"
+    if sending.signature != "good":
+        outcome += f" (signature fault: {sending.signature})"
+    if received:
+        return f"received: {outcome}"
+    ladder = sending.notification.ladder
+    if sending.step == len(ladder):
+        return f"not received: {outcome}; that was the last repeat"
+    return f"not received: {outcome}; again in {ladder[sending.step]} virtual seconds"

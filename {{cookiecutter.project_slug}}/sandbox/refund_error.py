@@ -10,7 +10,7 @@ REASONS = {
     "unpaid": (404, "RESOURCE_NOT_EXISTS", "原订单不存在"),
     "differs": (400, "INVALID_REQUEST", "订单金额或退款金额与之前请求不一致，请核实后再试"),
     "overdue": (400, "INVALID_REQUEST", "订单已超过可退款的最大期限"),
-    "exceeds": (400, "INVALID_REQUEST", "申请退款金额大于订单剩余可退金额"),
+    "exceeds": (400, "INVALID_REQUEST", "申请退款金额超过订单可退金额"),
     "nothing_left": (400, "INVALID_REQUEST", "订单已全额退款"),
     "too_many": (400, "INVALID_REQUEST", "同一笔订单最多支持50次部分退款"),
     "too_soon": (429, "FREQUENCY_LIMITED", "同一笔订单两次退款至少间隔1分钟"),

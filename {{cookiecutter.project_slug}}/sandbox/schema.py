@@ -3,6 +3,7 @@
 The messages follow answers that were published:
 输入源“/body/amount/total”映射到数值字段“总金额”规则校验失败，值低于最小值 1
 输入源“/body/attach”映射到值字段“附加数据”字符串规则校验失败，字节数 203，大于最大值 128
+无法将 JSON 输入源“/body/amount/total”映射到目标字段“总金额”中，此字段需要一个合法的 64 位有符号整数
 Unknown fields, null and blank are refused too.
 """
 
@@ -36,6 +37,12 @@ class Rule:
         text = f"输入源“{at}”映射到{self.kind.format(self.label)}规则校验失败，{issue}"
         return parameter_error(at, value, issue, text, number=number)
 
+    def another_type(self, at: str, value: Any, wanted: str) -> RefusalError:
+        """Word the refusal of a value of another JSON type."""
+        issue = f"此字段需要一个{wanted}"
+        text = f"无法将 JSON 输入源“{at}”映射到目标字段“{self.label}”中，{issue}"
+        return parameter_error(at, value, issue, text)
+
     def missing(self, at: str) -> RefusalError:
         """Word the refusal of a request that lacks this field."""
         issue = "此字段为必填项"
@@ -61,7 +68,7 @@ class Text(Rule):
     def check(self, at: str, value: Any) -> None:
         """Raise RefusalError for another type, length, blank, choices, characters."""
         if not isinstance(value, str):
-            raise self.refuse(at, value, "类型应为字符串")
+            raise self.another_type(at, value, " string 类型的 Json 值")
         if re.search("[\ud800-\udfff]", value):
             raise self.refuse(at, None, "不是合法的UTF-8文本")
         self._check_length(at, value)
@@ -74,7 +81,8 @@ class Text(Rule):
 
     def _check_length(self, at: str, value: str) -> None:
         length = len(value.encode()) if self.in_bytes else len(value)
-        counted = f"{'字节数' if self.in_bytes else '字符数'} {length}"
+        unit = "字节数" if self.in_bytes else "字符数"
+        counted = f"{unit} {length}"
         if length < self.least:
             raise self.refuse(at, length, f"{counted}，小于最小值 {self.least}", OUT_OF_RANGE)
         if length > self.most:
@@ -92,7 +100,7 @@ class Number(Rule):
     def check(self, at: str, value: Any) -> None:
         """Raise RefusalError for another type or outside the range."""
         if isinstance(value, bool) or not isinstance(value, int):
-            raise self.refuse(at, value, "类型应为整数")
+            raise self.another_type(at, value, "合法的 64 位有符号整数")
         if value < self.least:
             raise self.refuse(at, value, f"值低于最小值 {self.least}", OUT_OF_RANGE)
         if value > self.most:
@@ -106,7 +114,7 @@ class Flag(Rule):
     def check(self, at: str, value: Any) -> None:
         """Raise RefusalError for another type."""
         if not isinstance(value, bool):
-            raise self.refuse(at, value, "类型应为布尔值")
+            raise self.another_type(at, value, " bool 类型的 Json 值")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +124,7 @@ class Opaque(Rule):
     def check(self, at: str, value: Any) -> None:
         """Raise RefusalError for another type."""
         if not isinstance(value, dict):
-            raise self.refuse(at, value, "类型应为对象")
+            raise self.another_type(at, value, " object 类型的 Json 值")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +137,7 @@ class Record(Rule):
     def check(self, at: str, value: Any) -> None:
         """Raise RefusalError for the first unknown, missing or wrong field."""
         if not isinstance(value, dict):
-            raise self.refuse(at, value, "类型应为对象")
+            raise self.another_type(at, value, " object 类型的 Json 值")
         if unknown := [name for name in value if name not in self.fields]:
             raise undefined_parameters([f"{at}/{name}" for name in unknown])
         for name, rule in self.fields.items():
@@ -139,10 +147,8 @@ class Record(Rule):
                 raise rule.missing(f"{at}/{name}")
             elif name in value:
                 raise rule.refuse(f"{at}/{name}", None, "值不能为null")
-        if (
-            self.most_bytes
-            and len(json.dumps(value, ensure_ascii=False).encode()) > self.most_bytes
-        ):
+        length = len(json.dumps(value, ensure_ascii=False).encode())
+        if self.most_bytes and length > self.most_bytes:
             raise self.refuse(at, None, f"长度超过最大值 {self.most_bytes} 字节", OUT_OF_RANGE)
 
 
@@ -156,7 +162,7 @@ class Items(Rule):
     def check(self, at: str, value: Any) -> None:
         """Raise RefusalError for another type, length, or the first wrong item."""
         if not isinstance(value, list):
-            raise self.refuse(at, value, "类型应为数组")
+            raise self.another_type(at, value, " array 类型的 Json 值")
         if not 1 <= len(value) <= self.most:
             raise self.refuse(at, None, f"元素个数应在 1 到 {self.most} 之间", OUT_OF_RANGE)
         for index, item in enumerate(value):
@@ -186,10 +192,10 @@ def check_query(query: Mapping[str, str], defined: Collection[str]) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise ValueError("duplicate key")
-    return found
+    return fields
 
 
 def _no_constant(name: str) -> Any:

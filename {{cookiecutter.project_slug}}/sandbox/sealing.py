@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .keys import Keys, Signer
 
 SIGNATURE_TYPE = "WECHATPAY2-SHA256-RSA2048"
-_stranger = rsa.generate_private_key(65537, 2048)
+#: a key that belongs to nobody: the fault wrong_key signs with it
+_nobodys_key = rsa.generate_private_key(65537, 2048)
 
 
 def sign(key: rsa.RSAPrivateKey, message: bytes) -> str:
@@ -21,11 +22,11 @@ def sign(key: rsa.RSAPrivateKey, message: bytes) -> str:
     return base64.b64encode(key.sign(message, padding.PKCS1v15(), hashes.SHA256())).decode()
 
 
-def holds(key: rsa.RSAPublicKey, signature: str, message: bytes) -> bool:
+def verifies(key: rsa.RSAPublicKey, signature: str, message: bytes) -> bool:
     """Tell whether a base64 signature fits; anything undecodable does not."""
     try:
-        raw = base64.b64decode(signature, validate=True)
-        key.verify(raw, message, padding.PKCS1v15(), hashes.SHA256())
+        decoded = base64.b64decode(signature, validate=True)
+        key.verify(decoded, message, padding.PKCS1v15(), hashes.SHA256())
     except (ValueError, InvalidSignature):
         return False
     return True
@@ -42,14 +43,13 @@ def signature_headers(
     timestamp = str(int(time.time()) - (600 if fault == "stale" else 0))
     nonce = secrets.token_hex(16)
     message = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
-    signature = sign(_stranger if fault == "wrong_key" else signer.key, message)
+    signature = sign(_nobodys_key if fault == "wrong_key" else signer.key, message)
+    serial = secrets.token_hex(20).upper() if fault == "unknown_serial" else signer.serial
     headers = {
         "Wechatpay-Timestamp": timestamp,
         "Wechatpay-Nonce": nonce,
         "Wechatpay-Signature": _probe(signature) if fault == "signtest" else signature,
-        "Wechatpay-Serial": secrets.token_hex(20).upper()
-        if fault == "unknown_serial"
-        else signer.serial,
+        "Wechatpay-Serial": serial,
         "Wechatpay-Signature-Type": SIGNATURE_TYPE,
     }
     return headers, message.decode()

@@ -59,8 +59,11 @@ class RefusalError(Exception):
         explanation: str = "",
     ) -> None:
         super().__init__(f"{code}: {message}")
-        self.status, self.code, self.message = status, code, message
-        self.number, self.detail = number, detail
+        self.status = status
+        self.code = code
+        self.message = message
+        self.number = number
+        self.detail = detail
         self.explanation = explanation or str(self)
 
     def answer(self) -> Answer:
@@ -79,7 +82,7 @@ def parameter_error(
     `value` is shown when it is a text or a number, for instance the length that was too great.
     """
     location = pointer.split("/")[1]
-    shown = value if isinstance(value, (str, int)) else None
+    shown = value if isinstance(value, (str, int, float)) else None
     detail = {"field": pointer, "value": shown, "issue": issue, "location": location}
     text = message or f"输入源“{pointer}”规则校验失败，{issue}"
     return RefusalError(400, "PARAM_ERROR", text, number=number, detail=detail)

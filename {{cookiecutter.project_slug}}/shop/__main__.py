@@ -3,21 +3,29 @@
 import argparse
 import asyncio
 import json
+import logging
+import socket
 import sys
+import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Any
 
 from checkout.config import ConfigError
+from checkout.database import Unreachable
 from shop import database, log, settings
 
 COMMANDS = {
     "serve": "take orders and payments 启动",
     "demo": "start a sandbox and the shop, pay, and show it 演示",
+    "dev": "develop at the sandbox, start anew after each edit 本地开发",
     "migrate": "bring the database's schema up to date 建表",
     "bill": "compare the books of a day with WeChat's bill 对账",
     "sweep": "look again at everything unfinished 巡检",
     "doctor": "check the settings, and let WeChat check the keys 体检",
+    "golive": "go through docs/going-live.md: done, open, or not to be seen 上线清单",
+    "explain": "say what a code, a number or a message of WeChat's means 解释报错",
 }
 
 
@@ -30,8 +38,13 @@ def main() -> int:
     run: Callable[[argparse.Namespace], int] = globals()[args.command]
     try:
         return run(args)
+    except Unreachable as error:
+        print(error, file=sys.stderr)
+        return 2
     except ConfigError as error:
-        print(f"{error}\nSee .env.example; `python -m shop doctor` explains.", file=sys.stderr)
+        print(error, file=sys.stderr)
+        if args.command != "doctor":
+            print("See .env.example; `python -m shop doctor` explains.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -45,12 +58,21 @@ def parser() -> argparse.ArgumentParser:
     each["serve"].add_argument("--host", default="127.0.0.1")
     each["serve"].add_argument("--port", type=int, default=8000)
     each["serve"].add_argument("--no-sweep", action="store_true", help="another process sweeps")
+    each["demo"].add_argument("--host", default="127.0.0.1")
     each["demo"].add_argument("--once", action="store_true", help="stop after both payments")
-    each["demo"].add_argument("--port", type=int, default=8000)
-    each["demo"].add_argument("--sandbox-port", type=int, default=9000)
+    each["demo"].add_argument(
+        "--full", action="store_true", help="show each signed string line by line, not cut"
+    )
+    for name in ("demo", "dev"):
+        each[name].add_argument("--port", type=int, default=8000)
+        each[name].add_argument("--sandbox-port", type=int, default=9000)
+    each["doctor"].add_argument(
+        "--prove", action="store_true", help="order and close one fen in each scene"
+    )
     each["sweep"].add_argument("--once", action="store_true", help="one round, one JSON line")
     each["bill"].add_argument("--date", type=date.fromisoformat, required=True, help="2026-01-31")
     each["bill"].add_argument("--json", action="store_true", help="one JSON object")
+    each["explain"].add_argument("words", nargs="+", metavar="CODE|NUMBER|MESSAGE")
     return top
 
 
@@ -59,15 +81,42 @@ def serve(args: argparse.Namespace) -> int:
     from shop.app import create_app
 
     app = create_app(sweep=not args.no_sweep)
+    asyncio.run(database.reach(app.ctx.shop.settings.database_url))
+    if why := _refused(args.host, args.port):
+        print(f"cannot listen on {args.host}:{args.port}: {why}; --port --host", file=sys.stderr)
+        return 1
     app.run(args.host, args.port, single_process=True, motd=False, access_log=False)
     return 0
+
+
+def _refused(host: str, port: int) -> str:
+    """Return why nobody can listen there, "" when one can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
 
 
 def demo(args: argparse.Namespace) -> int:
     """Show two payments."""
     from shop import demo as show
 
-    return show.run(port=args.port, sandbox_port=args.sandbox_port, once=args.once)
+    return show.run(
+        host=args.host,
+        port=args.port,
+        sandbox_port=args.sandbox_port,
+        once=args.once,
+        full=args.full,
+    )
+
+
+def dev(args: argparse.Namespace) -> int:
+    """Serve at the sandbox until Ctrl-C."""
+    from shop import dev as development
+
+    return development.run(port=args.port, sandbox_port=args.sandbox_port)
 
 
 def migrate(_: argparse.Namespace) -> int:
@@ -84,16 +133,16 @@ def sweep(args: argparse.Namespace) -> int:
 
 
 async def _sweep(*, once: bool) -> int:
-    from checkout.work import forever
     from shop.app import build
 
     shop = build(settings.environment())
+    await database.ready(shop.settings.database_url)
     await shop.start()
     try:
         if once:
             print(json.dumps(await shop.checkout.sweep_once()))
         else:
-            await forever(shop.patrol, pause=1)
+            await shop.patrol()
     finally:
         await shop.stop()
     return 0
@@ -110,14 +159,19 @@ async def _bill(day: date, *, as_json: bool) -> int:
     from shop.app import build
 
     shop = build(settings.environment())
+    await database.ready(shop.settings.database_url)
     await shop.start()
-    differences, rows, foreign = [], 0, 0
+    began = time.monotonic()
+    listed: list[dict[str, Any]] = []
+    differences = rows = foreign = 0
     try:
         for books in shop.checkout.channels.books().values():
             bill = Bill(books, day, shop.checkout.config.trade_prefix, shop.clock)
-            async for line in bill.differences(_progress):
-                differences.append(line._asdict())
-                if not as_json:
+            async for line in bill.differences(partial(_progress, began)):
+                differences += 1
+                if as_json:
+                    listed.append(line._asdict())
+                else:
                     print(f"{line.kind:20} {line.number}  here {line.here}, there {line.there}")
             rows, foreign = rows + bill.count.rows, foreign + bill.count.foreign
     except ChannelError as error:
@@ -126,25 +180,49 @@ async def _bill(day: date, *, as_json: bool) -> int:
         return 2
     finally:
         await shop.stop()
+    _progress(began, rows)
     report: dict[str, Any] = {"date": str(day), "rows": rows, "foreign": foreign}
     if as_json:
-        print(json.dumps({**report, "differences": differences}))
+        print(json.dumps({**report, "differences": listed}))
     else:
-        print(f"{day}: {rows} rows, {foreign} foreign, {len(differences)} differences")
+        print(f"{day}: {rows} rows, {foreign} foreign, {differences} differences")
     return 1 if differences else 0
 
 
-def _progress(rows: int) -> None:
-    print(f"{rows} rows compared", file=sys.stderr, flush=True)
+def _progress(began: float, rows: int) -> None:
+    a_second = rows / max(time.monotonic() - began, 0.001)
+    print(f"{rows} rows compared, {a_second:.0f} a second", file=sys.stderr, flush=True)
 
 
-def doctor(_: argparse.Namespace) -> int:
+def doctor(args: argparse.Namespace) -> int:
     """Print what is right and what is wrong; exit 1 when anything is."""
     from shop import doctor as examine
 
-    findings = asyncio.run(examine.findings(settings.environment()))
-    print(examine.report(findings))
-    return 0 if all(finding.ok for finding in findings) else 1
+    logging.disable()  # the report alone
+    found = asyncio.run(examine.findings(settings.environment(), prove=args.prove))
+    print(examine.report(found))
+    if not args.prove:
+        print("Nothing was ordered 没有下单; --prove orders and closes one fen 下一分钱再关单")
+    return 1 if any(finding.ok is False for finding in found) else 0
+
+
+def golive(_: argparse.Namespace) -> int:
+    """Print each step of going live; exit 1 while one is open."""
+    from shop import golive as checklist
+
+    logging.disable()  # the report alone
+    found = checklist.states(asyncio.run(checklist.facts(settings.environment())))
+    print(checklist.report(found))
+    return 1 if any(state is False for _, state in found) else 0
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Print what is known about an answer of WeChat's; exit 1 when nothing is."""
+    from shop.explain import explain
+
+    text, is_known = explain(" ".join(args.words))
+    print(text)
+    return 0 if is_known else 1
 
 
 if __name__ == "__main__":

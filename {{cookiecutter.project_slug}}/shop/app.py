@@ -4,10 +4,10 @@ A request goes web/ → checkout/ → a channel → wechat/; a notification come
 checkout/notifications → a channel → the ledger.
 """
 
-import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
@@ -16,85 +16,22 @@ from sanic import Sanic
 from accounts.login import Login
 from accounts.sessions import Sessions
 from checkout import channels
-from checkout import database as engine
-from checkout import log as events
 from checkout.clock import Clock
 from checkout.config import ConfigError, Env
-from checkout.engine import SECONDS, Checkout
+from checkout.engine import Checkout
 from checkout.events import Hooks
-from shop import database, log, on_paid, settings
+from shop import catalogue, log, on_paid, settings
+from shop.goods import Catalogue
 from shop.metrics import Metrics
-from shop.settings import Settings
+from shop.shop import Shop
+from shop.web.limits import Limits
 from shop.web.server import server_of
 
-T = TypeVar("T")
-DRAIN_SECONDS = 8
-OAUTH_STATE_KEPT = 60  # seconds after its end
-
-
-@dataclass
-class Shop:
-    """Everything there is, one of each."""
-
-    settings: Settings
-    clock: Clock
-    http: httpx.AsyncClient
-    checkout: Checkout
-    login: Login
-    sessions: Sessions
-    metrics: Metrics
-    leaving: bool = False
-
-    async def start(self) -> None:
-        """Open the database, and learn the sandbox's virtual time.
-
-        Raises ConfigError when the connection lacks what keeps the books right. A database that
-        does not answer yet is waited for: /readyz says so.
-        """
-        await database.connect(self.settings.database_url)
-        try:
-            await engine.check()
-        except ConfigError:
-            raise
-        except Exception as error:
-            events.warning("the database does not answer", why=type(error).__name__)
-        await self.synchronise()
-
-    async def run(self, unit: Awaitable[T]) -> T:
-        """Run database work so that a client who hangs up does not cancel it."""
-
-        async def work() -> T:
-            return await unit
-
-        return await self.checkout.work.run(work(), seconds=SECONDS)
-
-    async def synchronise(self) -> None:
-        """In sandbox mode take over the sandbox's virtual time: every answer of it carries it."""
-        if not self.settings.sandbox_url:
-            return
-        try:
-            await self.http.get(f"{self.settings.sandbox_url}/_sandbox/clock")
-        except httpx.HTTPError as error:
-            events.warning("the sandbox does not answer", why=str(error))
-
-    async def patrol(self) -> None:
-        """Sweep once, as a unit of work."""
-        await self.synchronise()
-        await self.checkout.sweep_once()
-        forget = self.login.forget_states(older_than_seconds=OAUTH_STATE_KEPT)
-        await asyncio.shield(self.checkout.work.start(forget))
-
-    async def stop(self) -> None:
-        """Finish what is under way, then close."""
-        if left := await self.checkout.drain(seconds=DRAIN_SECONDS):
-            events.warning("stopped with work under way", units=left)
-        await self.aclose()
-        await database.close()
-
-    async def aclose(self) -> None:
-        """Close every client."""
-        await self.checkout.aclose()
-        await self.http.aclose()
+HOOKS = Hooks(
+    on_paid=on_paid.on_paid,
+    on_closed=on_paid.on_closed,
+    on_refunded=on_paid.on_refunded,
+)
 
 
 def create_app(*, sweep: bool = True) -> Sanic[Any, Any]:
@@ -107,8 +44,13 @@ def create_app(*, sweep: bool = True) -> Sanic[Any, Any]:
     return server_of(build(settings.environment()), sweep=sweep)
 
 
-def build(env: Env) -> Shop:
-    """Read the settings and build the shop. Raises ConfigError naming what is wrong."""
+def build(env: Env, products: Catalogue = catalogue.products, hooks: Hooks = HOOKS) -> Shop:
+    """Read the settings and build the shop around the owner's catalogue and functions.
+
+    Raises ConfigError naming what is wrong.
+    """
+    if hooks is HOOKS:  # the owner's, no test's
+        _check_owned(products, hooks)
     read, clock = settings.load(env), Clock()
     http = _http(clock, in_sandbox=bool(read.sandbox_url))
     built, metrics = channels.load(env, read.checkout, http, clock), Metrics(clock)
@@ -118,11 +60,29 @@ def build(env: Env) -> Shop:
         settings=read,
         clock=clock,
         http=http,
-        checkout=Checkout(read.checkout, built, _hooks(metrics), clock),
+        checkout=Checkout(
+            read.checkout,
+            built,
+            replace(hooks, on_notification=metrics.notified, on_move=metrics.moved),
+            clock,
+        ),
         login=Login(read.login, http, clock.now),
-        sessions=Sessions(read.secret_key, secure=read.secure),
+        sessions=Sessions(read.secret_key),
         metrics=metrics,
+        limits=Limits(read.checkout.order_ttl),
+        products=products,
     )
+
+
+def _check_owned(products: Catalogue, hooks: Hooks) -> None:
+    """Refuse an owner's function without async: it would run, fail, and run again and again."""
+    owned: dict[str, list[Callable[..., object]]] = {"shop/catalogue.py": [products]}
+    owned["shop/on_paid.py"] = [hooks.on_paid, hooks.on_closed, hooks.on_refunded]
+    for file, functions in owned.items():
+        for function in functions:
+            if inspect.isfunction(function) and not inspect.iscoroutinefunction(function):
+                name = function.__name__
+                raise ConfigError(f"{file}: write `async def {name}`, not `def {name}` 少了 async")
 
 
 def _http(clock: Clock, *, in_sandbox: bool) -> httpx.AsyncClient:
@@ -143,14 +103,4 @@ def _http(clock: Clock, *, in_sandbox: bool) -> httpx.AsyncClient:
         trust_env=False,
         timeout=httpx.Timeout(10, connect=5),
         event_hooks={"response": [compare, follow] if in_sandbox else [compare]},
-    )
-
-
-def _hooks(metrics: Metrics) -> Hooks:
-    """Hand the owner's functions on; each is looked up when it is called."""
-    return Hooks(
-        on_paid=lambda order, event_id: on_paid.on_paid(order, event_id),
-        on_closed=lambda order, event_id: on_paid.on_closed(order, event_id),
-        on_refunded=lambda order, refund, event_id: on_paid.on_refunded(order, refund, event_id),
-        on_notification=metrics.notified,
     )

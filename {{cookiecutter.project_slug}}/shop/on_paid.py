@@ -5,17 +5,22 @@ Each function runs at least once, after the state is committed and never inside 
 "try again later", with growing pauses.
 """
 
+from contextlib import suppress
+
+from tortoise.exceptions import IntegrityError
+
 from checkout import log
-from checkout.models import Order, OrderItem, Refund
+from checkout.models import Order, Refund
+from checkout.sql import items_of
 from shop.models import DeliveryNote
 
 
 async def on_paid(order: Order, event_id: str) -> None:
     """Ship the goods, print the ticket 发货. The example writes a delivery note, once."""
-    items = await OrderItem.filter(order_id=order.id).order_by("id")
+    items = await items_of(order.id)
     contents = "\n".join(f"{item.quantity} x {item.name}" for item in items)[:2000]
-    note = {"buyer": order.buyer, "contents": contents}
-    await DeliveryNote.get_or_create(order_no=order.order_no, defaults=note)
+    with suppress(IntegrityError):  # an earlier call has written it
+        await DeliveryNote.create(order_no=order.order_no, buyer=order.buyer, contents=contents)
     log.info("order paid: ship the goods here", order_no=order.order_no, event_id=event_id)
 
 

@@ -1,6 +1,8 @@
 """Yours: your own routes 你自己的接口, a Sanic blueprint that the shop mounts as it is.
 
 Database work runs as a unit of `shop.run`: a buyer who hangs up would cancel it in the middle.
+`read(request, MyBody)` of shop.web.api decodes a JSON body into a msgspec.Struct, or answers 400.
+`@blueprint.on_request` and `@blueprint.on_response` wrap these routes alone.
 """
 
 from sanic import Blueprint, HTTPResponse, Request

@@ -1,5 +1,6 @@
 """Settings: every SHOP_ name, read once from the environment and `.env`, handed on as configs."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -8,10 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from accounts.login import App, LoginConfig
-from checkout.config import Config, Env, Secret, address, is_appid
+from checkout.config import Config, ConfigError, Env, Secret, address, is_appid
 from checkout.database import SCHEMES
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = ROOT / "shop" / "name.txt"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 #: the example of a secret; who pastes it is told again
 RANDOM = "your own 32 random characters, .env.example tells how 自己的随机串"
@@ -31,6 +33,11 @@ class Settings:
     proxies_count: int
     collect_fen: range
     client_ip: str
+
+    @property
+    def name(self) -> str:
+        """Return what buyers read: the name in shop/name.txt."""
+        return self.checkout.shop_name
 
     @property
     def public_url(self) -> str:
@@ -61,7 +68,7 @@ def load(env: Env) -> Settings:
     public_url = env.cast(
         "SHOP_PUBLIC_URL",
         lambda text: _public_url(text, sandbox),
-        default="http://127.0.0.1:8000",
+        default="http://127.0.0.1:8000" if sandbox else "",
         example="https://shop.example.com",
     )
     apps = {app.kind: app for app in _apps(env)}
@@ -82,6 +89,7 @@ def _checkout(env: Env, public_url: str, sandbox_url: str, apps: Mapping[str, Ap
     ttl = _between(120, 7 * 86400)
     channels = [FORMER_CHANNELS.get(name, name) for name in env.names_in("SHOP_CHANNELS")]
     return Config(
+        shop_name=_name(NAME),
         public_url=public_url,
         sandbox_url=sandbox_url,
         appids={app.kind: app.appid for app in apps.values()},
@@ -90,6 +98,16 @@ def _checkout(env: Env, public_url: str, sandbox_url: str, apps: Mapping[str, Ap
         scenes=env.names_in("SHOP_SCENES"),
         channels=tuple(dict.fromkeys(channels)),
     )
+
+
+def _name(path: Path) -> str:
+    """Return the first line of shop/name.txt; an owner's editor may have left a BOM."""
+    try:
+        text = path.read_text("utf-8-sig").strip() if path.is_file() else ""
+    except UnicodeDecodeError:
+        other = f"shop/{path.name} is not UTF-8 (GBK?): save it as UTF-8 不是 UTF-8，请另存为 UTF-8"
+        raise ConfigError(other) from None
+    return text.splitlines()[0].strip() if text else "小店"
 
 
 def _database(env: Env) -> Secret:
@@ -136,7 +154,16 @@ def _client_ip(env: Env, sandbox: str) -> str:
     text = env.get("SHOP_DEV_CLIENT_IP")
     if text and not sandbox:
         env.problem("SHOP_DEV_CLIENT_IP", "is set, but SHOP_SANDBOX_URL is not", "")
+    elif text and not _is_ip(text):
+        env.problem("SHOP_DEV_CLIENT_IP", "is not an IP address", "203.0.113.10")
     return text
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
 
 
 def _database_url(text: str) -> str:
@@ -152,12 +179,16 @@ def _sandbox_url(text: str) -> str:
     parts = address(text)
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
         raise ValueError("is not the sandbox's address")
+    if parts.username is not None:  # the doctor shows this address
+        raise ValueError("holds a user or a password: the sandbox has none")
     return text.rstrip("/")
 
 
 def _public_url(text: str, sandbox: str) -> str:
     """Return the origin as a browser writes it: lower case, without the usual port."""
     parts = address(text)
+    if not text:
+        raise ValueError("is missing: where buyers and WeChat reach you 买家和微信访问的地址")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError("is not an address that begins with https://")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -171,7 +202,8 @@ def _public_url(text: str, sandbox: str) -> str:
 def _secret(env: Env, name: str, *, optional: bool = False) -> Secret:
     text = env.secret(name)
     if text == RANDOM or (len(text) < 32 and (text or not optional)):
-        env.problem(name, "needs at least 32 random characters", RANDOM)
+        what = "needs at least 32 random characters" if text else "is missing"
+        env.problem(name, what, RANDOM)
     return text
 
 

@@ -21,12 +21,13 @@ from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from .errors import KeyMaterialError
 
-_CLICK = "pay.weixin.qq.com, 账户中心 > API安全 > "
+_CLICK = "pay.weixin.qq.com > 账户中心 > API安全 > "
 _PRIVATE = f"the merchant API private key 商户API私钥 (apiclient_key.pem; {_CLICK}商户API证书)"
 _PUBLIC = f"the WeChat Pay public key 微信支付公钥 (pub_key.pem; {_CLICK}微信支付公钥)"
 _CERTIFICATE = (
     f"a certificate 证书 (BEGIN CERTIFICATE, e.g. apiclient_cert.pem; {_CLICK}商户API证书)"
 )
+_ONE = r"(in .env write it in one line, \n for each break, or give the path) 只写成一行，或写路径"
 _LIKE_A_PATH = re.compile(r"^[./~]|\.(pem|key|crt|cer|der|p12|pfx|txt)$")  # no key looks so
 _LOADERS: tuple[Callable[[bytes], object], ...] = (
     lambda der: serialization.load_der_private_key(der, None),
@@ -116,9 +117,15 @@ def _read(text: str) -> bytes:
     if "-----BEGIN" not in name and len(name) < 500:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             return Path(name).expanduser().read_bytes()
-        if _LIKE_A_PATH.search(name):
-            raise KeyMaterialError(f"the file {name!r} cannot be read")
+        if _LIKE_A_PATH.search(name) or _is_folder(name):
+            raise KeyMaterialError("the file cannot be read: is its path right? 文件读不到")
     return text.encode("utf-8", "replace")
+
+
+def _is_folder(name: str) -> bool:
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        return bool(name) and Path(name).expanduser().is_dir()
+    return False
 
 
 def _der(data: bytes, wanted: str) -> bytes:
@@ -128,6 +135,8 @@ def _der(data: bytes, wanted: str) -> bytes:
     if "ENCRYPTED" in text:
         raise KeyMaterialError(f"expected {wanted}, but this key has a password")
     block = re.search(r"-----BEGIN [A-Z0-9 ]+-----(.+?)-----END", text, re.DOTALL)
+    if "-----BEGIN" in text and not block:
+        raise KeyMaterialError(f"expected {wanted}, but this is cut off before its END line {_ONE}")
     body = re.sub(r"[\s\ufeff\"']", "", block[1] if block else text)
     try:
         decoded = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)

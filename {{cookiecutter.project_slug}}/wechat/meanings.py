@@ -29,7 +29,8 @@ LATER = (
 )
 _RATE_CODES = ("FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED")
 _NOT_READY = re.compile("订单处理中.{0,2}暂时无法退款")
-_COME_BACK = re.compile("稍[后候](再|重)试|余额不足")
+_COME_BACK = re.compile("稍[后候等]|(秒|分钟|小时)后|繁忙|频繁|频率|处理中|正在处理")
+_NO_FUNDS = re.compile("(余额|资金)不足")
 _MISMATCH = re.compile(
     "openid.{0,12}不匹配|无效的 ?openid|openid ?(无效|错误|not match|is invalid)|invalid openid",
     re.IGNORECASE,
@@ -62,7 +63,14 @@ def is_later(error: WeChatError) -> bool:
         return True
     if _number(error) == 268447840 or _COME_BACK.search(_message(error)):
         return True
+    if is_no_funds(error):
+        return True
     return isinstance(error, OutcomeUnknown) and (error.status or 0) >= 500
+
+
+def is_no_funds(error: WeChatError) -> bool:
+    """Tell whether a refund waits until the merchant's account has money again."""
+    return _is(error, "NOT_ENOUGH") or bool(_NO_FUNDS.search(_message(error)))
 
 
 def is_openid_mismatch(error: WeChatError) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ TIMEOUT = httpx.Timeout(connect=5, read=10, write=10, pool=5)
 TOTAL_SECONDS = 20
 DOWNLOAD_SECONDS = 600
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # it recognises which
 USER_AGENT = f"wechat-checkout httpx/{httpx.__version__}"  # WeChat refuses requests without one
 
 
@@ -48,14 +50,20 @@ class _Content(httpx.AsyncByteStream):
 
 
 async def send(
-    http: httpx.AsyncClient, method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes
+    http: httpx.AsyncClient,
+    method: str,
+    url: httpx.URL,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout: httpx.Timeout = TIMEOUT,
 ) -> Answer:
     """Send exactly these bytes; redirects are not followed, the client's own defaults not used.
 
-    Raises NotSent when nothing left this machine, OutcomeUnknown for everything after that.
+    Whatever `timeout` is, a call ends after TOTAL_SECONDS. Raises NotSent when nothing left this
+    machine, OutcomeUnknown for everything after that.
     """
     content = _Content(body) if body else None
-    request = _request(method, url, headers, content, len(body))
+    request = _request(method, url, headers, content, len(body), timeout)
     with _failures(url, content):
         async with asyncio.timeout(TOTAL_SECONDS):
             response = await http.send(request, stream=True, auth=None, follow_redirects=False)
@@ -67,13 +75,16 @@ async def send(
 
 @asynccontextmanager
 async def stream(
-    http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str]
+    http: httpx.AsyncClient,
+    url: httpx.URL,
+    headers: Mapping[str, str],
+    timeout: httpx.Timeout = TIMEOUT,
 ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
     """Open a download: the body of a 200 comes in raw pieces, every other one in the Answer.
 
     Raises what send() raises; while reading, Cut.
     """
-    request = _request("GET", url, headers, None, 0)
+    request = _request("GET", url, headers, None, 0, timeout)
     async with AsyncExitStack() as stack:
         with _failures(url, None):
             async with asyncio.timeout(TOTAL_SECONDS):
@@ -84,12 +95,17 @@ async def stream(
 
 
 def _request(
-    method: str, url: httpx.URL, headers: Mapping[str, str], content: _Content | None, length: int
+    method: str,
+    url: httpx.URL,
+    headers: Mapping[str, str],
+    content: _Content | None,
+    length: int,
+    timeout: httpx.Timeout,
 ) -> httpx.Request:
     sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
     if content:
         sent["Content-Length"] = str(length)
-    extensions = {"timeout": TIMEOUT.as_dict()}
+    extensions = {"timeout": timeout.as_dict()}
     return httpx.Request(method, url, headers=sent, content=content, extensions=extensions)
 
 
@@ -105,12 +121,22 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 async def _read(response: httpx.Response) -> bytes:
+    """Read an answer as it was signed; packed by a proxy, it is unpacked up to the limit."""
     data = bytearray()
-    async for chunk in response.aiter_bytes():
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for chunk in response.stream:  # not aiter_bytes(): it unpacks without a limit
         data += chunk
         if len(data) > MAX_ANSWER_BYTES:
             raise OutcomeUnknown("the answer is too big", status=response.status_code)
-    return bytes(data)
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "identity" or not data:
+        return bytes(data)
+    if encoding not in ("gzip", "deflate"):
+        raise OutcomeUnknown("the answer is packed as nobody asked", status=response.status_code)
+    unpacked = zlib.decompressobj(GZIP_OR_ZLIB).decompress(data, MAX_ANSWER_BYTES + 1)
+    if len(unpacked) > MAX_ANSWER_BYTES:  # a few KiB can unpack to gigabytes
+        raise OutcomeUnknown("the answer is too big", status=response.status_code)
+    return unpacked
 
 
 @contextmanager

@@ -20,7 +20,7 @@ WINDOW_SECONDS = 300
 
 
 class Trust:
-    """Hold the keys that prove a message; `skew` is WeChat's clock minus ours in seconds."""
+    """Hold the keys that prove a message."""
 
     def __init__(
         self,
@@ -33,7 +33,6 @@ class Trust:
         self.public_keys = dict(public_keys or {})
         self.certificates = {keys.serial_of(cert): cert for cert in certificates}
         self.loaded_at: float | None = None
-        self.skew: float | None = None
 
     @property
     def serial_for_requests(self) -> str | None:
@@ -61,7 +60,6 @@ class Trust:
         _check_time(int(timestamp), now)
         key = self._key(serial, now)
         sign.check(key, sign.response_message(timestamp, nonce, body), signature)
-        self.skew = int(timestamp) - now
 
     def load_certificates(
         self, answer: Mapping[str, Any], headers: Mapping[str, str], body: bytes, *, now: float
@@ -75,7 +73,8 @@ class Trust:
         certificates = [self._open(entry) for entry in _entries(answer)]
         fresh = Trust(self._apiv3_key, public_keys=self.public_keys, certificates=certificates)
         fresh.verify(headers, body, now=now)
-        self.certificates, self.loaded_at, self.skew = fresh.certificates, now, fresh.skew
+        self.certificates = fresh.certificates
+        self.loaded_at = now
 
     def _open(self, entry: Mapping[str, Any]) -> x509.Certificate:
         pem = open_resource(self._apiv3_key, fields.group(entry, "encrypt_certificate"))

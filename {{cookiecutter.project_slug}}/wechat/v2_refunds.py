@@ -125,7 +125,7 @@ async def download_bill(client: ClientV2, appid: str, day: date) -> bytes | None
 def _check_empty(said: Mapping[str, str]) -> None:
     """Return when the day was empty; raise what else is said instead of a bill."""
     code, message = said.get("error_code", ""), said.get("return_msg", "")
-    if message == "No Bill Exist":
+    if message.lower() == "no bill exist":  # WeChat's page writes NO
         return
     if message == "Bill Creating":
         raise BillNotReady("WeChat is still writing the bill")

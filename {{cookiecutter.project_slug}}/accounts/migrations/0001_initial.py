@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', fields.CharField(primary_key=True, default=random_id, unique=True, db_index=True, max_length=16)),
                 ('created_at', fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ('guest_until', fields.DatetimeField(null=True, db_index=True, auto_now=False, auto_now_add=False)),
             ],
             options={'table': 'accounts_buyer', 'app': 'accounts', 'pk_attr': 'id', 'table_description': '买家'},
             bases=['Model'],

@@ -22,7 +22,9 @@ from checkout.channels._errors import (
     CannotClose,
     ChannelError,
     Declined,
+    Failed,
     Later,
+    MalformedNotification,
     NoBillYet,
     NoSuchTrade,
     NotProved,
@@ -43,7 +45,9 @@ __all__ = [
     "CannotClose",
     "ChannelError",
     "Declined",
+    "Failed",
     "Later",
+    "MalformedNotification",
     "NoBillYet",
     "NoSuchTrade",
     "NotProved",
@@ -89,7 +93,8 @@ class RefundTrade:
     """What they say of a refund, proved by a signature; a word we do not know is PROCESSING.
 
     `parties` are those that the answer names: it may name none. `transaction_id` is "", `total_fen`
-    None where the answer does not say. Amounts in fen.
+    None where the answer does not say. `request` is what a query needs besides the number of a
+    refund that was made elsewhere. Amounts in fen.
     """
 
     out_refund_no: str
@@ -103,6 +108,7 @@ class RefundTrade:
     parties: Mapping[str, str]
     accepted_at: datetime | None = None
     refunded_at: datetime | None = None
+    request: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,9 +198,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor: ok or not, what was looked at, what to do."""
+    """One line of the doctor: ok or not (None: it cannot be seen), what it is, what to do."""
 
-    ok: bool
+    ok: bool | None
     what: str
     advice: str = field(default="")
 
@@ -290,7 +296,7 @@ class Channel(Protocol):
     async def query_refund(
         self, share: Share, out_refund_no: str, request: str = ""
     ) -> RefundTrade:
-        """Ask what became of a refund 查退款; `request` is what `refund` sent, if we did.
+        """Ask what became of a refund 查退款; `request` is what `refund` sent, or a RefundTrade's.
 
         Raises Unknown, Unproved, Later, NoSuchTrade, Declined.
         """
@@ -324,8 +330,11 @@ class Channel(Protocol):
         """Return the answer that says "send it again"."""
         ...
 
-    async def examine(self) -> list[Finding]:
-        """Look for what is wrong with the settings, for `python -m shop doctor`."""
+    async def examine(self, *, prove: bool = False) -> list[Finding]:
+        """Look for what is wrong with the settings, for `python -m shop doctor`.
+
+        `prove` asks for calls that a shop does not need every day.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -351,18 +360,32 @@ def known_scenes() -> dict[str, Scene]:
 
 
 def load(env: Env, own: Config, http: httpx.AsyncClient, clock: Clock) -> list[Channel]:
-    """Build every channel that is set up; what is wrong is noted in `env`."""
+    """Build every channel that is set up; what is wrong is noted in `env`.
+
+    `own.channels` narrows only what new payments are offered, see Channels.
+    """
     present = modules()
     scenes = known_scenes()
-    for scene in own.scenes:
-        if scene not in scenes:
-            env.problem("SHOP_SCENES", f"there is no scene {scene}", ",".join(scenes))
-    for name in own.channels:
-        if name not in present:
-            env.problem("SHOP_CHANNELS", f"there is no channel {name}", ",".join(present))
-    wanted = [module for name, module in present.items() if name in (own.channels or present)]
-    configs = [(module, module.read(env, own)) for module in wanted]
+    if not scenes.keys() >= set(own.scenes):
+        env.problem("SHOP_SCENES", "names a scene that is not there", ",".join(scenes))
+    if not present.keys() >= set(own.channels):
+        env.problem("SHOP_CHANNELS", "names a channel that is not there", ",".join(present))
+    configs = [(module, _config(name, module, env, own)) for name, module in present.items()]
     return [module.build(config, own, http, clock) for module, config in configs if config]
+
+
+def _config(name: str, module: ModuleType, env: Env, own: Config) -> Any:
+    """Read the settings of a channel; None: it is not set up.
+
+    One that SHOP_CHANNELS leaves out finishes what it began, as long as its settings are right.
+    """
+    if not own.channels or name in own.channels:
+        return module.read(env, own)
+    noted = len(env.problems)
+    config = module.read(env, own)
+    wrong = env.problems[noted:]
+    del env.problems[noted:]
+    return None if wrong else config
 
 
 def demo_settings(credentials: Mapping[str, Any]) -> dict[str, str]:
@@ -374,15 +397,24 @@ def demo_settings(credentials: Mapping[str, Any]) -> dict[str, str]:
 
 
 class Channels(dict[str, Channel]):
-    """The channels that are built, by name and in the order of their rank."""
+    """The channels that are built, by name and in the order of their rank.
 
-    def __init__(self, channels: Iterable[Channel]) -> None:
+    New payments are offered those that `wanted` names, empty: all. The others finish what they
+    began.
+    """
+
+    def __init__(self, channels: Iterable[Channel], wanted: Sequence[str] = ()) -> None:
         super().__init__((c.name, c) for c in sorted(channels, key=lambda c: c.rank))
+        self.wanted = wanted or list(self)
+
+    def offered(self) -> list[Channel]:
+        """Return the channels for new payments."""
+        return [channel for channel in self.values() if channel.name in self.wanted]
 
     def books(self) -> dict[str, list[Channel]]:
-        """Group them by their books."""
+        """Group them by their books; an offered one comes first: it fetches the bill."""
         groups: dict[str, list[Channel]] = {}
-        for channel in self.values():
+        for channel in sorted(self.values(), key=lambda c: c.name not in self.wanted):
             groups.setdefault(channel.books, []).append(channel)
         return groups
 

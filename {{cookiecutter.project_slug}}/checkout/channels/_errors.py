@@ -2,26 +2,52 @@
 
 
 class ChannelError(Exception):
-    """The base of what a channel's verbs raise; the cause is the protocol's own error."""
+    """The base of what a channel's verbs raise; the cause is the protocol's own error.
 
-    def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
+    `code` and `request_id` are theirs, "" where they sent none. `advice` says to a person what the
+    answer means and what to do. `proved`: they signed the answer. `alarm`: only the merchant can
+    mend it.
+    """
+
+    alarm = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        request_id: str = "",
+        advice: str = "",
+        proved: bool = False,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.request_id = request_id
+        self.advice = advice
+        self.proved = proved
 
 
 class Unknown(ChannelError):
     """Raised when nobody knows whether the call was done: ask, then repeat the same number."""
 
 
+class Failed(Unknown):
+    """Raised when they failed with a code of their own, such as a 5xx.
+
+    The same code again is a refusal, not an outage.
+    """
+
+
 class Unproved(Unknown):
     """Raised when they answered, but the signature does not hold: a wrong public key?"""
+
+    alarm = True
 
 
 class Later(ChannelError):
     """Raised when nothing was done and the same number may succeed later.
 
-    `seconds` is how long to wait. `alarm`: only the merchant can mend it (no funds, no permission).
+    `seconds` is how long to wait. `alarm`: no funds, no permission, wrong keys.
     """
 
     def __init__(
@@ -30,10 +56,12 @@ class Later(ChannelError):
         *,
         code: str = "",
         request_id: str = "",
+        advice: str = "",
+        proved: bool = False,
         seconds: int = 60,
         alarm: bool = False,
     ) -> None:
-        super().__init__(message, code=code, request_id=request_id)
+        super().__init__(message, code=code, request_id=request_id, advice=advice, proved=proved)
         self.seconds = seconds
         self.alarm = alarm
 
@@ -47,7 +75,7 @@ class Declined(ChannelError):
 
 
 class NoSuchTrade(Declined):
-    """Raised when they do not know the number (404)."""
+    """Raised when they do not know the number (404); unless `proved`, it ends no watch."""
 
 
 class AlreadyPaid(Declined):
@@ -55,7 +83,7 @@ class AlreadyPaid(Declined):
 
 
 class NumberTaken(Declined):
-    """Raised when they say the number is closed, or taken by other parameters: query it."""
+    """Raised when they say the number has ended, or is taken by other parameters: query it."""
 
 
 class AnswerLost(Declined):
@@ -75,6 +103,10 @@ class Unreadable(ChannelError):
     def __init__(self, message: str, *, key: str = "") -> None:
         super().__init__(message)
         self.key = key
+
+
+class MalformedNotification(Unreadable):
+    """Raised when a proved notification could be decrypted, but is not what is documented."""
 
 
 class NoBillYet(ChannelError):

@@ -8,14 +8,23 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
+from checkout.channels._sandbox import (
+    MARK,
+    check_material,
+    check_number,
+    is_sandbox_certificate,
+    is_sandbox_key,
+)
 from checkout.config import Config, ConfigError, Env, is_appid
 from checkout.scenes import SCENES
 from wechat import keys
 from wechat.keys import Merchant
 
+T = TypeVar("T")
 SERIAL_EXAMPLE = "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"
 
 
@@ -41,11 +50,18 @@ def check_world(config: WeChatConfig, own: Config) -> None:
     sandbox = bool(own.sandbox_url)
     try:
         for merchant in (config.merchant, *config.others):
-            merchant_number(sandbox)(merchant.mchid)
-        for key_id in config.public_keys:
+            _check_merchant(merchant, sandbox)
+        for key_id, key in config.public_keys.items():
             _key_id(sandbox)(key_id)
+            check_material(is_sandbox_key(key), sandbox=sandbox)
     except ValueError as error:
-        raise ConfigError(f"a merchant number or key id {error}") from error
+        raise ConfigError(f"a merchant number, key or key id {error}") from error
+
+
+def _check_merchant(merchant: Merchant, sandbox: bool) -> None:
+    merchant_number(sandbox)(merchant.mchid)
+    check_material(is_sandbox_key(merchant.private_key), sandbox=sandbox)
+    check_material(merchant.apiv3_key.startswith(MARK.encode()), sandbox=sandbox)
 
 
 @dataclass(frozen=True)
@@ -106,9 +122,11 @@ def read(env: Env, own: Config) -> WeChatConfig | None:
     mchid = env.need("SHOP_MCHID", merchant_number(sandbox), example="1900000001")
     serial = env.need("SHOP_MERCHANT_SERIAL", _serial, example=SERIAL_EXAMPLE)
     env.secret("SHOP_MERCHANT_KEY")
-    private_key = env.need("SHOP_MERCHANT_KEY", keys.private_key, example="certs/apiclient_key.pem")
+    own_key = _private_key(sandbox)
+    private_key = env.need("SHOP_MERCHANT_KEY", own_key, example="certs/apiclient_key.pem")
     env.secret("SHOP_APIV3_KEY")
-    apiv3_key = env.need("SHOP_APIV3_KEY", keys.apiv3_key, example="the 32 characters you set 32位")
+    secret = _apiv3_key(sandbox)
+    apiv3_key = env.need("SHOP_APIV3_KEY", secret, example="the 32 characters you set 32位")
     public_keys = _public_keys(env, sandbox)
     sub_mchid, sub_appid, sp_appid = _provider(env, own, mchid or "")
     others = _others(env, sandbox)
@@ -151,24 +169,50 @@ def _others(env: Env, sandbox: bool) -> tuple[Merchant, ...]:
     """Read the keys of our further merchants: a JSON list, or the file that holds it."""
     name = "SHOP_OTHER_MERCHANTS"
     text = env.get(name, "[]")
-    if "{" in text:
+    if not text.endswith(".json"):  # the keys themselves, however they are written
         env.secret(name)
     try:
-        content = text if text.startswith("[") else Path(text).read_text("utf-8")
-        return tuple(_merchant(env, entry, sandbox) for entry in json.loads(content))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        what = f"is not a list of mchid, serial, key, apiv3_key ({type(error).__name__})"
-        env.problem(name, what, "certs/merchants.json")
+        entries = enumerate(_entries(text), start=1)
+        return tuple(_merchant(env, n, entry, sandbox) for n, entry in entries)
+    except ValueError as error:
+        env.problem(name, str(error), "certs/merchants.json")
         return ()
 
 
-def _merchant(env: Env, entry: Mapping[str, str], sandbox: bool) -> Merchant:
-    env.secrets += [entry["apiv3_key"], entry["key"]]
+def _entries(text: str) -> list[dict[str, str]]:
+    """Read the JSON list; raise ValueError that says where it is none, and repeats nothing."""
+    try:
+        content = text if text[0] in "[{" else Path(text).read_text("utf-8-sig")
+        entries = json.loads(content)
+    except OSError:
+        raise ValueError("the file cannot be read: is its path right?") from None
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8 不是 UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: line {error.lineno}, column {error.colno}") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError('is not a list of {"mchid", "serial", "key", "apiv3_key"}')
+    return entries
+
+
+def _merchant(env: Env, n: int, entry: Mapping[str, str], sandbox: bool) -> Merchant:
+    """Read the n-th merchant; raise ValueError that names the field."""
+
+    def part(name: str, cast: Callable[[str], T]) -> T:
+        text = entry.get(name)
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"merchant {n} has no text {name}")
+        try:
+            return cast(text)
+        except ValueError as error:
+            raise ValueError(f"merchant {n}, {name}: {error}") from None
+
+    env.secrets += [str(entry.get(name, "")) for name in ("apiv3_key", "key")]
     return Merchant(
-        mchid=merchant_number(sandbox)(entry["mchid"]),
-        serial=_serial(entry["serial"]),
-        private_key=keys.private_key(entry["key"]),
-        apiv3_key=keys.apiv3_key(entry["apiv3_key"]),
+        mchid=part("mchid", merchant_number(sandbox)),
+        serial=part("serial", _serial),
+        private_key=part("key", _private_key(sandbox)),
+        apiv3_key=part("apiv3_key", _apiv3_key(sandbox)),
     )
 
 
@@ -179,7 +223,7 @@ def _public_keys(env: Env, sandbox: bool) -> dict[str, RSAPublicKey]:
         return {}
     example = "PUB_KEY_ID_0119000000012024010100000000000000"
     key_id = env.need(id_name, _key_id(sandbox), example=example)
-    key = env.need(key_name, keys.public_key, example="certs/pub_key.pem")
+    key = env.need(key_name, _public_key(sandbox), example="certs/pub_key.pem")
     return {key_id: key} if key_id and key else {}
 
 
@@ -187,9 +231,9 @@ def merchant_number(sandbox: bool) -> Callable[[str], str]:
     """Return what checks an mchid 商户号; the sandbox's begin with 9, real ones do not."""
 
     def cast(text: str) -> str:
-        if not re.fullmatch(r"\d{8,10}", text):
+        if not re.fullmatch(r"[0-9]{8,10}", text):
             raise ValueError("is not a merchant number 商户号 of 8 to 10 digits")
-        _same_world(text.startswith("9"), sandbox)
+        check_number(text.startswith("9"), sandbox=sandbox)
         return text
 
     return cast
@@ -197,20 +241,52 @@ def merchant_number(sandbox: bool) -> Callable[[str], str]:
 
 def _key_id(sandbox: bool) -> Callable[[str], str]:
     def cast(text: str) -> str:
-        if not re.fullmatch(r"PUB_KEY_ID_\d+", text):
+        if not re.fullmatch(r"PUB_KEY_ID_[0-9]+", text):
             raise ValueError("is not a key id that begins with PUB_KEY_ID_")
-        _same_world(text.startswith("PUB_KEY_ID_9"), sandbox)
+        check_number(text.startswith("PUB_KEY_ID_9"), sandbox=sandbox)
         return text
 
     return cast
 
 
-def _same_world(made_by_sandbox: bool, sandbox: bool) -> None:
-    """Keep sandbox keys out of production and real keys out of the sandbox."""
-    if made_by_sandbox and not sandbox:
-        raise ValueError("belongs to the sandbox, but SHOP_SANDBOX_URL is not set")
-    if sandbox and not made_by_sandbox:
-        raise ValueError("is a real one, but SHOP_SANDBOX_URL is set")
+def _private_key(sandbox: bool) -> Callable[[str], RSAPrivateKey]:
+    """Return what reads the merchant's key; the certificate beside it tells its world, too."""
+
+    def cast(text: str) -> RSAPrivateKey:
+        key = keys.private_key(text)
+        check_material(is_sandbox_key(key) or _lies_by_sandbox(text), sandbox=sandbox)
+        return key
+
+    return cast
+
+
+def _lies_by_sandbox(text: str) -> bool:
+    """Tell whether a certificate of the sandbox lies beside the key's file."""
+    if "-----BEGIN" in text or len(text) > 500:
+        return False
+    try:
+        beside = Path(text).expanduser().with_name("apiclient_cert.pem")
+        return beside.is_file() and is_sandbox_certificate(keys.certificate(str(beside)))
+    except (OSError, ValueError, RuntimeError):
+        return False  # nobody needs it here; the doctor says what is wrong with it
+
+
+def _public_key(sandbox: bool) -> Callable[[str], RSAPublicKey]:
+    def cast(text: str) -> RSAPublicKey:
+        key = keys.public_key(text)
+        check_material(is_sandbox_key(key), sandbox=sandbox)
+        return key
+
+    return cast
+
+
+def _apiv3_key(sandbox: bool) -> Callable[[str], bytes]:
+    def cast(text: str) -> bytes:
+        key = keys.apiv3_key(text)
+        check_material(key.startswith(MARK.encode()), sandbox=sandbox)
+        return key
+
+    return cast
 
 
 def _serial(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from checkout import channels as ch
-from wechat import bill_rows, errors, meanings
+from wechat import bill_rows, errors, meanings, numbers
 
 STATES: Mapping[str, ch.TradeState] = {
     "SUCCESS": "PAID",
@@ -18,32 +18,49 @@ STATES: Mapping[str, ch.TradeState] = {
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn WeChat's errors into the channel protocol's."""
+def translated(until_mended: Collection[str] = ()) -> Iterator[None]:
+    """Turn WeChat's errors into the channel protocol's.
+
+    `until_mended` are codes that mean "later" because the merchant has something to mend.
+    """
     try:
         yield
     except errors.WeChatError as error:
-        raise _in_our_words(error) from error
+        raise _in_our_words(error, until_mended) from error
 
 
-def _in_our_words(error: errors.WeChatError) -> ch.ChannelError:
+def _in_our_words(error: errors.WeChatError, until_mended: Collection[str]) -> ch.ChannelError:
     if not isinstance(error, errors.ApiError | errors.OutcomeUnknown):
         return ch.Unknown(str(error))  # nothing was sent, or what came has another form
-    words = {"code": error.code, "request_id": error.request_id or ""}
+    words: dict[str, Any] = {
+        "code": error.code,
+        "request_id": error.request_id or "",
+        "advice": _advice(error),
+        "proved": error.proved,
+    }
     if isinstance(error, errors.AnswerNotProved):
         return ch.Unproved(str(error), **words)
     if meanings.is_openid_mismatch(error):  # one of its forms is a 500; it never gets better
         return ch.Declined(error.message, **words)
     if isinstance(error, errors.OutcomeUnknown):
+        return _unknown(error, words)
+    if until_mended and (error.code in until_mended or meanings.is_no_funds(error)):
+        return ch.Later(error.message, seconds=300, alarm=True, **words)
+    if error.status == 202 and not error.code:
         return ch.Unknown(str(error), **words)
-    if isinstance(error, errors.TryAgain) and error.status == 202 and not error.code:
-        return ch.Unknown(str(error), **words)
-    if isinstance(error, errors.RateLimited | errors.TryAgain):
-        return ch.Later(str(error), code=error.code, request_id=error.request_id or "")
+    if meanings.is_later(error):
+        return ch.Later(error.message or str(error), **words)
     return _refused(error, words)
 
 
-def _refused(error: errors.ApiError, words: Mapping[str, str]) -> ch.Declined:
+def _unknown(error: errors.OutcomeUnknown, words: Mapping[str, Any]) -> ch.Unknown:
+    """Tell a failure with WeChat's own code, a 5xx or APIv2's SYSTEMERROR, from an outage."""
+    if meanings.is_code(error.code):
+        return ch.Failed(str(error), **words)
+    return ch.Unknown(str(error), **words)
+
+
+def _refused(error: errors.ApiError, words: Mapping[str, Any]) -> ch.Declined:
     if meanings.is_unknown_number(error):
         return ch.NoSuchTrade(error.message, **words)
     if meanings.is_paid(error):
@@ -53,20 +70,9 @@ def _refused(error: errors.ApiError, words: Mapping[str, str]) -> ch.Declined:
     return ch.Declined(error.message, **words)
 
 
-@contextmanager
-def postponed(until_mended: Collection[str]) -> Iterator[None]:
-    """Turn what means "later" into Later; `until_mended` are codes that need the merchant."""
-    try:
-        with translated():
-            yield
-    except ch.Declined as error:
-        words: dict[str, Any] = {"code": error.code, "request_id": error.request_id}
-        if error.code in until_mended:
-            raise ch.Later(str(error), seconds=300, alarm=True, **words) from error
-        theirs = error.__cause__
-        if isinstance(theirs, errors.WeChatError) and meanings.is_later(theirs):
-            raise ch.Later(str(error), **words) from error
-        raise
+def _advice(error: errors.ApiError | errors.OutcomeUnknown) -> str:
+    """Explain the number at the end of Request-ID, if there is one."""
+    return numbers.describe(error.wechat_number) if error.wechat_number else ""
 
 
 @contextmanager

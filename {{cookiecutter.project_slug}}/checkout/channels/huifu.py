@@ -7,7 +7,7 @@ without the day (req_date) that a number was sent on: it is the day in Beijing o
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 
 from checkout import channels as ch
 from checkout import log
+from checkout.channels._sandbox import MARK, check_material, check_number, is_sandbox_key
 from checkout.clock import Clock
-from checkout.config import Config, Env
+from checkout.config import Config, ConfigError, Env
 from checkout.models import Payment, Refund, Share
 from checkout.scenes import SCENES as WECHAT_SCENES
 from checkout.scenes import Scene
@@ -38,7 +39,7 @@ TRADE_TYPES = {
 }
 STATES: Mapping[str, ch.TradeState] = {"S": "PAID", "F": "CLOSED"}
 REFUND_STATES: Mapping[str, ch.RefundState] = {"S": "SUCCESS", "F": "CLOSED"}
-#: the number is in a final state: query it
+#: the number is in a final state, paid or closed: query it
 FINAL = ("23000000", "10000016")
 #: a refund that is answered so waits until the merchant has money
 NO_FUNDS = ("90000000", "23000003")
@@ -61,7 +62,7 @@ class HuifuConfig:
     sys_id: str
     product_id: str
     huifu_id: str
-    private_key: RSAPrivateKey
+    private_key: RSAPrivateKey = field(repr=False)
     public_key: RSAPublicKey
 
 
@@ -201,10 +202,9 @@ class Huifu:
         """Ask by the refund's own number and day 查退款."""
         if not request:
             raise ch.NoSuchTrade("a refund of which we do not know the day")
+        day = str(json.loads(request)["req_date"])
         with _translated():
-            answer = await payments.refund_query(
-                self._client, str(json.loads(request)["req_date"]), out_refund_no
-            )
+            answer = await payments.refund_query(self._client, day, out_refund_no)
         return _refund_trade(answer, share)
 
     async def bill(self, day: date) -> AsyncIterator[ch.BillRow]:
@@ -258,7 +258,7 @@ class Huifu:
 
     # -- for the doctor
 
-    async def examine(self) -> list[ch.Finding]:
+    async def examine(self, *, prove: bool = False) -> list[ch.Finding]:
         """Say what is offered, and let the gateway check the keys with a number nobody has."""
         what = "Huifu accepts our signature"
         advice = ""
@@ -278,8 +278,7 @@ class Huifu:
 
 def _trade(answer: HuifuTrade) -> ch.Trade:
     """Translate their trade; their hf_seq_id is our transaction_id."""
-    if answer.trans_stat == "F" and answer.bank_message:
-        log.warning("not paid", number=answer.req_seq_id, bank_message=answer.bank_message)
+    _tell_failure("not paid", answer)
     parties = {"huifu_id": answer.huifu_id}
     share = ch.TradeShare(
         out_trade_no=answer.req_seq_id,
@@ -304,6 +303,7 @@ def _heard(notified: payments.Notified) -> ch.Trade | ch.RefundTrade:
         return _trade(notified.trade)
     trade = notified.trade
     original = notified.original
+    _tell_failure("not refunded", trade)
     return ch.RefundTrade(
         out_refund_no=trade.req_seq_id,
         refund_id=trade.hf_seq_id,
@@ -315,7 +315,14 @@ def _heard(notified: payments.Notified) -> ch.Trade | ch.RefundTrade:
         total_fen=_original_fen(trade),
         parties={"huifu_id": trade.huifu_id},
         refunded_at=trade.end_time,
+        request=_compact({"req_date": trade.req_date}) if trade.req_date else "",
     )
+
+
+def _tell_failure(event: str, answer: HuifuTrade) -> None:
+    """Log the bank's own reason of a failure."""
+    if answer.trans_stat == "F" and answer.bank_message:
+        log.warning(event, number=answer.req_seq_id, bank_message=answer.bank_message)
 
 
 def _original_fen(trade: HuifuTrade) -> int | None:
@@ -326,6 +333,7 @@ def _original_fen(trade: HuifuTrade) -> int | None:
 
 def _refund_trade(answer: HuifuTrade, share: Share) -> ch.RefundTrade:
     """Translate a refund that was asked for by its own number."""
+    _tell_failure("not refunded", answer)
     return ch.RefundTrade(
         out_refund_no=answer.req_seq_id,
         refund_id=answer.hf_seq_id,
@@ -337,6 +345,7 @@ def _refund_trade(answer: HuifuTrade, share: Share) -> ch.RefundTrade:
         total_fen=share.total_fen,
         parties={"huifu_id": answer.huifu_id} if answer.huifu_id else {},
         refunded_at=answer.end_time,
+        request=_compact({"req_date": answer.req_date}) if answer.req_date else "",
     )
 
 
@@ -359,7 +368,8 @@ def _translated() -> Iterator[None]:
     except errors.HuifuNotProved as error:
         raise ch.Unproved(str(error), code=error.code) from error
     except errors.HuifuUnknown as error:
-        raise ch.Unknown(str(error), code=error.code) from error
+        kind = ch.Failed if error.code in errors.FAILED else ch.Unknown
+        raise kind(str(error), code=error.code) from error
     except errors.HuifuError as error:
         raise ch.Unknown(str(error)) from error
 
@@ -369,13 +379,15 @@ def _refused(error: errors.HuifuRefused) -> ch.ChannelError:
     if isinstance(error, errors.HuifuLater):
         no_funds = code in NO_FUNDS
         return ch.Later(str(error), code=code, seconds=300 if no_funds else 60, alarm=no_funds)
+    if code in errors.TRY_LATER:
+        return ch.Later(str(error), code=code)
     if isinstance(error, errors.HuifuCannotClose):
         return ch.CannotClose(str(error), code=code)
     if code in errors.UNKNOWN_NUMBER:
-        return ch.NoSuchTrade(str(error), code=code)
+        return ch.NoSuchTrade(str(error), code=code, proved=True)
     if code in errors.NUMBER_USED:
         return ch.AnswerLost(str(error), code=code)
-    kind = ch.AlreadyPaid if code in FINAL else ch.Declined
+    kind = ch.NumberTaken if code in FINAL else ch.Declined
     return kind(str(error), code=code)
 
 
@@ -404,11 +416,29 @@ def read(env: Env, own: Config) -> HuifuConfig | None:
     except ValueError:
         env.problem("SHOP_HUIFU_PRIVATE_KEY", "or _PUBLIC_KEY is not an RSA key", "base64 or PEM")
         return None
-    return HuifuConfig(sys_id, product_id, huifu_id, *keys)
+    config = HuifuConfig(sys_id, product_id, huifu_id, *keys)
+    try:
+        check_world(config, own)
+    except ValueError as error:
+        env.problem("SHOP_HUIFU_PRODUCT_ID", f"or a key {error}", "see docs/huifu.md")
+        return None
+    return config
+
+
+def check_world(config: HuifuConfig, own: Config) -> None:
+    """Raise ValueError when sandbox material would be used in production, or the reverse."""
+    sandbox = bool(own.sandbox_url)
+    check_number(config.product_id == MARK, sandbox=sandbox)
+    for key in (config.private_key, config.public_key):
+        check_material(is_sandbox_key(key), sandbox=sandbox)
 
 
 def build(config: HuifuConfig, own: Config, http: httpx.AsyncClient, clock: Clock) -> ch.Channel:
-    """Build the channel."""
+    """Build the channel. Raises ConfigError for sandbox material in production."""
+    try:
+        check_world(config, own)
+    except ValueError as error:
+        raise ConfigError(f"Huifu's product or a key {error}") from error
     host = {"host": own.sandbox_url} if own.sandbox_url else {}
     client = HuifuClient(
         http,

@@ -13,13 +13,13 @@ import httpx
 
 from checkout import channels as ch
 from checkout import log
+from checkout.channels import _wechat_doctor
 from checkout.channels._wechat_config import Parties, check_world
 from checkout.channels._wechat_config import WeChatConfig as WeChatConfig
 from checkout.channels._wechat_config import read as read
 from checkout.channels._wechat_words import (
     STATES,
     of_bills,
-    postponed,
     rows_of,
     translated,
     with_way_back,
@@ -47,7 +47,6 @@ UNTIL_MENDED = ("NOT_ENOUGH", "NO_AUTH", "SIGN_ERROR", "MCH_NOT_EXISTS", "RULE_L
 #: the app that shows the cashier, by the name that its appid has in the order
 CASHIERS = ("sub_appid", "combine_appid", "sp_appid", "appid")
 DEVICE_ID = "shop0001"  # older pages of combined orders want 7 to 16 characters, and always
-NOBODYS_NUMBER = "doctor0000000000"
 
 
 class WeChat:
@@ -216,7 +215,7 @@ class WeChat:
 
     async def refund(self, refund: Refund, share: Share) -> ch.RefundTrade:
         """Send the stored body, byte for byte."""
-        with postponed(UNTIL_MENDED):
+        with translated(UNTIL_MENDED):
             return _refund_trade(await refunds.create(self._of(share), refund.request.encode()))
 
     async def query_refund(
@@ -253,7 +252,7 @@ class WeChat:
         try:
             trade = self.read(body)
         except ch.Unreadable as error:
-            raise ch.Unreadable(str(error), key=key) from error
+            raise type(error)(str(error), key=key) from error
         return ch.Proved(key, trade) if trade else ch.NotOurs(key)
 
     def read(self, body: bytes) -> ch.Trade | ch.RefundTrade | None:
@@ -265,7 +264,7 @@ class WeChat:
             except errors.DecryptFailed as error:
                 problem = error
             except errors.MalformedAnswer as error:
-                raise ch.Unreadable(str(error)) from error
+                raise ch.MalformedNotification(str(error)) from error
         raise ch.Unreadable(str(problem)) from problem
 
     def received(self, body: bytes) -> ch.Reply:
@@ -281,35 +280,29 @@ class WeChat:
 
     # -- for the doctor
 
-    async def examine(self) -> list[ch.Finding]:
+    async def examine(self, *, prove: bool = False) -> list[ch.Finding]:
         """Say what is offered and where notifications go, and let WeChat check the keys."""
         scenes, sub = ", ".join(self.scenes) or "none", self._parties.sub_mchid
         mode = f"service provider 服务商 of {sub}" if sub else "direct merchant 直连商户"
         by_key = bool(self._client.trust.public_keys)
         trust = "public key 微信支付公钥" if by_key else "platform certificates 平台证书"
-        advice = "set SHOP_MINIPROGRAM_APPID and _SECRET"
+        advice = "no scene is on: set SHOP_MINIPROGRAM_APPID and SHOP_MINIPROGRAM_SECRET"
+        every = [self._keys(client) for client in self._clients.values()]
         return [
             ch.Finding(bool(self.scenes), f"scenes: {scenes}", advice),
             ch.Finding(True, mode),
             ch.Finding(True, f"notify_url: {self._url}{PAYMENT_PATH}"),
             ch.Finding(True, f"notify_url of combined orders 合单: {self._url}{COMBINE_PATH}"),
             ch.Finding(True, f"trust mode: {trust}"),
-            *[await self._accepted(client) for client in self._clients.values()],
+            *[await _wechat_doctor.signature(keys) for keys in every],
+            *[await _wechat_doctor.apiv3_key(keys) for keys in every if prove],
         ]
 
-    async def _accepted(self, client: Client) -> ch.Finding:
-        """Ask for a number that nobody has: the answer says whether mchid, serial and key fit."""
-        own = client is self._client
-        parties = self._parties.of_order("", "") if own else {"mchid": client.merchant.mchid}
-        whose, advice = "our" if own else f"{client.merchant.mchid}'s", ""
-        try:
-            await transactions.query(client, parties, NOBODYS_NUMBER)
-        except errors.Refused as error:
-            if not error.is_code("ORDER_NOT_EXIST"):
-                advice = f"{error}: compare SHOP_MCHID, SHOP_MERCHANT_SERIAL, SHOP_MERCHANT_KEY"
-        except errors.WeChatError as error:
-            advice = str(error)
-        return ch.Finding(not advice, f"WeChat Pay accepts {whose} signature", advice)
+    def _keys(self, client: Client) -> _wechat_doctor.Keys:
+        other = client is not self._client
+        mchid = {"mchid": client.merchant.mchid}
+        parties = mchid if other else self._parties.of_order("", "")
+        return _wechat_doctor.Keys(client, parties, other)
 
     async def aclose(self) -> None:
         """Close nothing: the http client belongs to whoever gave it."""

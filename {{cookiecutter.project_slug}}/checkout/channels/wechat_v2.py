@@ -7,7 +7,7 @@ import json
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,27 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from checkout import channels as ch
+from checkout.channels._sandbox import MARK, check_material, is_sandbox_certificate
 from checkout.channels._wechat_config import merchant_number, own_scenes
 from checkout.channels._wechat_words import (
     STATES,
     of_bills,
-    postponed,
     rows_of,
     translated,
     with_way_back,
 )
 from checkout.clock import Clock
-from checkout.config import Config, Env
+from checkout.config import Config, ConfigError, Env
 from checkout.models import Payment, Refund, Share
 from checkout.scenes import SCENES as WECHAT_SCENES
-from wechat import errors, v2, v2_refunds, v2_sign
+from wechat import errors, keys, v2, v2_refunds, v2_sign
 from wechat.fields import BEIJING
 from wechat.v2 import ClientV2, TransactionV2
 from wechat.v2_refunds import RefundV2
 
 PATH, REFUND_PATH = "/notify/wechat/v2/payment", "/notify/wechat/v2/refund"
 SEALED = b"<req_info>"
+NOBODYS_NUMBER = "doctor0000000000"
 TRADE_TYPES = {"jsapi": "JSAPI", "native": "NATIVE", "h5": "MWEB"}
 ANSWERS = {"JSAPI": "prepay_id", "NATIVE": "code_url", "MWEB": "mweb_url"}
 REFUND_STATES: Mapping[str, ch.RefundState] = {
@@ -52,7 +53,7 @@ class WeChatV2Config:
     """The merchant's number and APIv2 key 密钥, and the PEM file that refunds show."""
 
     mchid: str
-    key: str
+    key: str = field(repr=False)
     sign_type: str = "MD5"
     certificate: ssl.SSLContext | None = None
 
@@ -116,7 +117,7 @@ class WeChatV2:
     async def prepay(self, payment: Payment) -> dict[str, str]:
         """Send the stored fields, with a fresh nonce and sign."""
         name = ANSWERS[payment.product]
-        with postponed(()):
+        with translated():
             answer = await v2.unified_order(self.client, json.loads(payment.request))
             return {name: v2.need(answer, name)}
 
@@ -137,7 +138,7 @@ class WeChatV2:
 
     async def close(self, payment: Payment, shares: Sequence[Share]) -> None:
         """Close by our own number 关闭订单; returning means a proved SUCCESS."""
-        with postponed(()):
+        with translated():
             await v2.close(self.client, payment.parties["appid"], payment.number)
 
     def prepare_refund(self, refund: Refund, share: Share, payment: Payment) -> str:
@@ -157,7 +158,7 @@ class WeChatV2:
 
     async def refund(self, refund: Refund, share: Share) -> ch.RefundTrade:
         """Send the stored fields, with a fresh nonce and sign."""
-        with postponed(UNTIL_MENDED):
+        with translated(UNTIL_MENDED):
             return refund_trade(await v2_refunds.refund(self.client, json.loads(refund.request)))
 
     async def query_refund(
@@ -210,13 +211,31 @@ class WeChatV2:
         """Say FAIL in XML, so that it comes again."""
         return ch.Reply(status, "text/xml", v2.failed(message))
 
-    async def examine(self) -> list[ch.Finding]:
-        """Say what is offered and where notifications go."""
+    async def examine(self, *, prove: bool = False) -> list[ch.Finding]:
+        """Say what is offered and where notifications go, and let WeChat check the key."""
         scenes = ", ".join(self.scenes) or "none"
         return [
             ch.Finding(bool(self.scenes), f"APIv2 scenes: {scenes}", "set the appids"),
             ch.Finding(True, f"APIv2 notify_url: {self._url}{PATH}"),
+            await self._accepted(),
         ]
+
+    async def _accepted(self) -> ch.Finding:
+        """Ask for a number that nobody has: the answer says whether the key fits."""
+        appid, advice = next(iter(self.scenes.values()), ""), ""
+        try:
+            await v2.query(self.client, appid, NOBODYS_NUMBER)
+        except errors.Refused as error:
+            if error.is_code("SIGNERROR") or "签名" in error.message:
+                click = "pay.weixin.qq.com > 账户中心 > API安全 > APIv2密钥"
+                advice = (
+                    f"is not this merchant's, or SHOP_APIV2_SIGN_TYPE is wrong: set it, {click}"
+                )
+            elif not error.is_code("ORDERNOTEXIST"):
+                advice = f"{error.code} {error.message}"
+        except errors.WeChatError as error:
+            advice = f"{error}"
+        return ch.Finding(not advice, "SHOP_APIV2_KEY", advice)
 
     async def aclose(self) -> None:
         """Close the client that shows the merchant's certificate."""
@@ -274,7 +293,8 @@ def read(env: Env, own: Config) -> WeChatV2Config | None:
         env.problem("SHOP_APIV2_SIGN_TYPE", "is no sign type", " or ".join(v2_sign.SIGN_TYPES))
     try:
         key = v2_sign.apiv2_key(text)
-    except errors.KeyMaterialError as error:
+        check_material(key.startswith(MARK), sandbox=bool(own.sandbox_url))
+    except ValueError as error:
         env.problem("SHOP_APIV2_KEY", str(error), "the 32 characters you set 32位")
         return None
     certificate = None if own.sandbox_url else _certificate(env)
@@ -289,6 +309,9 @@ def _certificate(env: Env) -> ssl.SSLContext:
     """Read the merchant's certificate, which refunds show; the sandbox has no TLS to ask for it."""
     path, context = env.get("SHOP_MERCHANT_CERT"), ssl.create_default_context()
     try:
+        if is_sandbox_certificate(keys.certificate(path)):  # before it is compared
+            env.problem("SHOP_MERCHANT_CERT", "belongs to the sandbox", "certs/apiclient_cert.pem")
+            return context
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
             text = env.get("SHOP_MERCHANT_KEY")
             key.write(text if "-----BEGIN" in text else Path(text).read_text())
@@ -301,7 +324,14 @@ def _certificate(env: Env) -> ssl.SSLContext:
 
 
 def build(config: WeChatV2Config, own: Config, http: httpx.AsyncClient, clock: Clock) -> ch.Channel:
-    """Build the channel; refunds go through a client of their own that shows the certificate."""
+    """Build the channel; refunds go through a client of their own that shows the certificate.
+
+    Raises ConfigError for the sandbox's key in production.
+    """
+    try:
+        check_material(config.key.startswith(MARK), sandbox=bool(own.sandbox_url))
+    except ValueError as error:
+        raise ConfigError(f"the APIv2 key {error}") from error
     opened = None
     if config.certificate is not None:
         transport = AiohttpTransport(trust_env=False, verify=config.certificate)

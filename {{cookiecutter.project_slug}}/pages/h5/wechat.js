@@ -5,6 +5,7 @@ const wecom = /wxwork/i.test(agent); // 企业微信 carries WeChat's word in it
 const wechat = /MicroMessenger\/[\d.]+/i.test(agent);
 const phone = /Android|iPhone|iPad|iPod|HarmonyOS|Mobile/i.test(agent);
 const JSSDK = 'https://res.wx.qq.com/open/js/jweixin-1.6.0.js'; // only a web-view needs it
+const STEPS = { ok: 'confirming', cancel: 'cancelled' };
 
 // The bridge may be there before the page's script or come later.
 function bridge(seconds) {
@@ -15,7 +16,7 @@ function bridge(seconds) {
   });
 }
 
-// 'outside' can only say "open in WeChat"; a mini program's web-view pays in the mini program.
+// 'outside' can only tell how to open WeChat; a mini program's web-view pays in the mini program.
 export function place() {
   if (wecom) return 'outside';
   if (/miniProgram/i.test(agent) || window.__wxjs_environment === 'miniprogram') return 'webview';
@@ -24,36 +25,39 @@ export function place() {
 }
 
 // pay.weixin.qq.com/doc/v3/merchant/4012791857: the answer is a hint, the order is asked anyway.
-export async function cashier({ invoke }) {
-  if (!(await bridge(5))) return { said: 'outside' };
+export async function openBridge({ invoke }) {
+  if (!(await bridge(5))) return { step: 'outside' };
   const answer = await new Promise((done) => {
     WeixinJSBridge.invoke('getBrandWCPayRequest', invoke, done);
   });
-  const said = String(answer && answer.err_msg).replace('get_brand_wcpay_request:', '');
-  return { said, why: (answer && answer.err_desc) || '' };
+  const { err_msg: message, err_desc: why = '' } = answer || {};
+  if (/已支付/.test(why)) return { step: 'confirming' };
+  const outcome = String(message).replace('get_brand_wcpay_request:', '');
+  return { step: STEPS[outcome] || 'failed', why };
 }
 
-function leave(url) {
+// Whether the buyer paid there, only the buyer and the server know.
+function leaveFor(url) {
   location.assign(url);
-  return { said: 'left' };
+  return { step: 'returned' };
 }
 
 // The scene that each place pays in, and what opens its cashier; otherwise Alipay 支付宝.
-const app = { scene: 'alipay', open: ({ app_url }) => leave(app_url) };
-const code = { scene: 'alipay', open: ({ code_url }) => ({ said: 'alipay', code: code_url }) };
-export const WAYS = {
-  wechat: { scene: 'jsapi', open: cashier },
-  phone: { scene: 'h5', open: ({ h5_url }) => leave(h5_url), otherwise: app },
-  desktop: { scene: 'native', open: ({ code_url }) => ({ said: 'scan', code: code_url }), otherwise: code },
+const alipayApp = { scene: 'alipay', open: ({ app_url }) => leaveFor(app_url) };
+const alipayCode = { scene: 'alipay', open: ({ code_url }) => ({ step: 'alipay', code: code_url }) };
+export const CASHIERS = {
+  wechat: { scene: 'jsapi', open: openBridge },
+  phone: { scene: 'h5', open: ({ h5_url }) => leaveFor(h5_url), otherwise: alipayApp },
+  desktop: { scene: 'native', open: ({ code_url }) => ({ step: 'scan', code: code_url }), otherwise: alipayCode },
 };
 
 // Start a payment and open its cashier; a shop that does not offer the scene may offer another.
-export async function payBy(way, start) {
+export async function payBy(cashier, start) {
   try {
-    return await way.open(await start(way.scene));
+    return await cashier.open(await start(cashier.scene));
   } catch (error) {
-    if (error.code !== 'SCENE_OFF' || !way.otherwise) throw error;
-    return payBy(way.otherwise, start);
+    if (error.code !== 'SCENE_OFF' || !cashier.otherwise) throw error;
+    return payBy(cashier.otherwise, start);
   }
 }
 

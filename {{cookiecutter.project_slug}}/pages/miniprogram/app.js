@@ -1,1 +1,5 @@
+const { SANDBOX } = require('./config.js');
+
+if (SANDBOX) require('./sandbox.js').play(SANDBOX);
+
 App({});

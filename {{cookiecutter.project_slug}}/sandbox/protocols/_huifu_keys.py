@@ -11,9 +11,11 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ..sealing import holds, sign
+from ..keys import make_rsa_key
+from ..sealing import sign, verifies
 
-HUIFU_ID = SYS_ID = "9666000100000001"
+HUIFU_ID = "9666000100000001"
+SYS_ID = HUIFU_ID  # a merchant without an agency
 PRODUCT_ID = "SANDBOX"
 
 
@@ -27,15 +29,13 @@ class Keys:
 
     def shown(self) -> dict[str, str]:
         """Write what a merchant gets: bare base64, as Huifu hands keys out."""
-        der, public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        private, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         return {
             "sys_id": SYS_ID,
             "product_id": PRODUCT_ID,
             "huifu_id": HUIFU_ID,
-            "merchant_private_key": _text(self.merchant.private_bytes(der, private, plain)),
-            "huifu_public_key": _text(self.gateway.public_key().public_bytes(der, public)),
-            "huifu_private_key": _text(self.gateway.private_bytes(der, private, plain)),
+            "merchant_private_key": _private_text(self.merchant),
+            "huifu_public_key": _public_text(self.gateway.public_key()),
+            "huifu_private_key": _private_text(self.gateway),
         }
 
     def pay_info(self, appid: str, prepay_id: str, now: int) -> str:
@@ -51,13 +51,13 @@ class Keys:
 
     def is_ours(self, form: Mapping[str, Any]) -> bool:
         """Tell whether pay_info came back as it was signed."""
-        return holds(self.channel.public_key(), str(form.get("paySign", "")), _signed(form))
+        return verifies(self.channel.public_key(), str(form.get("paySign", "")), _signed(form))
 
 
 @cache
 def keys() -> Keys:
     """Make the keys once in each process."""
-    return Keys(*(rsa.generate_private_key(65537, 2048) for _ in range(3)))
+    return Keys(merchant=make_rsa_key(), gateway=make_rsa_key(), channel=make_rsa_key())
 
 
 def _signed(form: Mapping[str, Any]) -> bytes:
@@ -65,5 +65,17 @@ def _signed(form: Mapping[str, Any]) -> bytes:
     return "".join(f"{form.get(name, '')}\n" for name in names).encode()
 
 
-def _text(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
+def _private_text(key: rsa.RSAPrivateKey) -> str:
+    der = key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return base64.b64encode(der).decode()
+
+
+def _public_text(key: rsa.RSAPublicKey) -> str:
+    der = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.b64encode(der).decode()

@@ -8,42 +8,52 @@ from typing import Any
 from sanic import HTTPResponse, Request
 
 from ..clock import BEIJING
-from ..exchange import deliver, read_call
-from ..sealing import holds, sign
+from ..exchange import View, deliver, read_call
+from ..sealing import sign, verifies
+from ..state import State
 from ..wire import Answer
-from ..world import World
 from ._huifu_keys import HUIFU_ID, PRODUCT_ID, SYS_ID, keys
 
 Data = dict[str, Any]
-Handler = Callable[[World, Data, str], Data]
-REFUSED_SIGNATURE = 922
+Handler = Callable[[State, Data, str], Data]
+REFUSED_SIGNATURE = 922  # an HTTP status of their own
 
 
 class GatewayError(Exception):
     """Raised with a resp_code; the answer is signed all the same."""
 
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(f"{code} {words}")
-        self.code, self.words = code, words
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code} {message}")
+        self.code = code
+        self.message = message
 
 
-async def serve(world: World, name: str, handler: Handler, request: Request) -> HTTPResponse:
-    """Answer a call: envelope, signature, fault, the call itself, the answer's signature."""
-    call, fault, asked = read_call(request, {}), None, _read(request)
-    if asked is None:
-        answer = Answer(REFUSED_SIGNATURE, b"{}", {}, "the merchant's key did not sign this")
-        return await deliver(world, request, call, answer, None)
-    try:
-        if not (request.content_type or "").startswith("application/json"):
-            raise GatewayError("10000000", "Content-Type is application/json")
-        fault = world.faults.for_call(name)
-        said = _instead(fault) or handler(world, asked, request.host)
+def view(state: State, name: str, handler: Handler) -> View:
+    """Make the view of a call, `name` in the fault menu: both envelopes are signed."""
+
+    async def answer_call(request: Request) -> HTTPResponse:
+        call = read_call(request, {})
+        asked = _read(request)
+        if asked is None:
+            verdict = "the merchant's key did not sign this"
+            answer = Answer(REFUSED_SIGNATURE, b"{}", verdict=verdict)
+            return await deliver(state, request, call, answer, fault=None)
+        fault = None
         verdict = "passed"
-    except GatewayError as error:
-        said, verdict = {"resp_code": error.code, "resp_desc": error.words}, str(error)
-    body = json.dumps(_signed(said, fault), ensure_ascii=False, separators=(",", ":")).encode()
-    answer = Answer(200, body, {"Content-Type": "application/json"}, verdict)
-    return await deliver(world, request, call, answer, fault)
+        try:
+            if not (request.content_type or "").startswith("application/json"):
+                raise GatewayError("10000000", "Content-Type is application/json")
+            fault = state.faults.for_call(name)
+            _refuse(fault)
+            data = handler(state, asked, request.host)
+        except GatewayError as error:
+            data = {"resp_code": error.code, "resp_desc": error.message}
+            verdict = str(error)
+        body = compact(_signed(data, fault)).encode()
+        answer = Answer(200, body, {"Content-Type": "application/json"}, verdict)
+        return await deliver(state, request, call, answer, fault)
+
+    return answer_call
 
 
 def compact(data: Data) -> str:
@@ -69,25 +79,28 @@ def finished(moment: float) -> dict[str, str]:
 def _read(request: Request) -> Data | None:
     """Return the data of a request that our merchant signed, or None."""
     try:
-        whole = json.loads(request.body)
-        data = whole["data"]
-        named = (whole["sys_id"], whole["product_id"], data["huifu_id"])
+        envelope = json.loads(request.body)
+        data = envelope["data"]
+        names = (envelope["sys_id"], envelope["product_id"], data["huifu_id"])
     except (ValueError, KeyError, TypeError):
         return None
-    kept = {name: data[name] for name in sorted(data) if data[name] not in (None, "", {}, [])}
-    text, key = compact(kept).encode(), keys().merchant.public_key()
-    ours = named == (SYS_ID, PRODUCT_ID, HUIFU_ID) and holds(key, str(whole.get("sign")), text)
-    return kept if ours else None
+    if names != (SYS_ID, PRODUCT_ID, HUIFU_ID):
+        return None
+    signed = {name: data[name] for name in sorted(data) if data[name] not in (None, "", {}, [])}
+    key = keys().merchant.public_key()
+    if not verifies(key, str(envelope.get("sign")), compact(signed).encode()):
+        return None
+    return signed
 
 
-def _signed(said: Data, fault: str | None) -> Data:
-    data = {name: said[name] for name in sorted(said)}
+def _signed(data: Data, fault: str | None) -> Data:
+    data = {name: data[name] for name in sorted(data)}
     key = keys().merchant if fault in ("wrong_key", "signtest") else keys().gateway
     return {"data": data, "sign": sign(key, compact(data).encode())}
 
 
-def _instead(fault: str | None) -> Data | None:
-    """Answer instead of the call: in all of these nothing happens."""
+def _refuse(fault: str | None) -> None:
+    """Raise what is answered instead of the call: in all of these nothing happens."""
     match fault:
         case "500" | "reset_before":
             raise GatewayError("99999999", "系统错误")
@@ -103,4 +116,3 @@ def _instead(fault: str | None) -> Data | None:
             raise GatewayError("20000000", "duplicate req_seq_id")
         case "openid_mismatch" | "openid_not_matching" | "openid_invalid":
             raise GatewayError("90000000", "sub_openid does not belong to sub_appid")
-    return None

@@ -9,21 +9,29 @@ from sanic import HTTPResponse, Request
 
 from ..checks import check_appid
 from ..clock import BEIJING
-from ..exchange import PRODUCT_OFF, RESTRICTED, deliver, read_call
+from ..exchange import PRODUCT_OFF, RESTRICTED, View, deliver, read_call
 from ..refund_error import RefundError
+from ..state import State
 from ..wire import Answer, Call, RefusalError
-from ..world import World
 from . import _v2_xml as v2_xml
 
 Fields = dict[str, str]
-Handler = Callable[[World, Fields, str], Fields | bytes]
-NEEDED = {
-    "unifiedorder": "body out_trade_no total_fee spbill_create_ip notify_url trade_type",
-    "orderquery": "",
-    "closeorder": "out_trade_no",
-    "refund": "out_refund_no total_fee refund_fee",
-    "refundquery": "out_refund_no",
-    "downloadbill": "bill_date",
+Handler = Callable[[State, Fields, str], Fields | bytes]
+#: what a call needs besides appid and nonce_str, by the end of its path
+NEEDED: dict[str, tuple[str, ...]] = {
+    "unifiedorder": (
+        "body",
+        "out_trade_no",
+        "total_fee",
+        "spbill_create_ip",
+        "notify_url",
+        "trade_type",
+    ),
+    "orderquery": (),
+    "closeorder": ("out_trade_no",),
+    "refund": ("out_refund_no", "total_fee", "refund_fee"),
+    "refundquery": (),
+    "downloadbill": ("bill_date",),
 }
 #: codes of APIv3 that have another name here
 CODES = {
@@ -39,19 +47,22 @@ CODES = {
 OF_REFUNDS = {
     "differs": ("REFUND_FEE_MISMATCH", "订单金额或退款金额与之前请求不一致，请核实后再试"),
     "overdue": ("TRADE_OVERDUE", "订单已经超过退款期限"),
-    "user_account_abnormal": ("USER_ACCOUNT_ABNORMAL", "退款请求失败"),
+    "user_account_abnormal": ("USER_ACCOUNT_ABNORMAL", "用户账户异常或已注销"),
+    "exceeds": ("INVALID_REQUEST", "refund_fee大于可退金额"),
+    "nothing_left": ("ERROR", "订单已全额退款"),
     "not_enough": ("NOTENOUGH", "基本账户余额不足，请充值后重新发起"),
     "order_not_ready": ("ORDER_NOT_READY", "订单处理中，暂时无法退款，请稍后再试"),
     "frequency_limited": ("FREQUENCY_LIMITED", "频率限制"),
     "invalid_req_too_much": ("INVALID_REQ_TOO_MUCH", "无效请求过多"),
     "bizerr_need_retry": ("BIZERR_NEED_RETRY", "退款业务流程错误，需要商户触发重试来解决"),
 }
-#: answers that may be asked for instead of an order
+WHERE_TO_LOOK = "商家可登录微信商户平台/微信支付商家助手小程序/经营账户页面查看原因和解决方案。"
+#: answers that may be parameters for instead of an order
 OF_PREPAY = {
     "number_used": ("OUT_TRADE_NO_USED", "商户订单号重复"),
     "already_paid": ("ORDERPAID", "该订单已支付"),
     "product_off": ("NOAUTH", PRODUCT_OFF + "。"),
-    "receiving_restricted": ("NOAUTH", RESTRICTED),
+    "receiving_restricted": ("NOAUTH", RESTRICTED + WHERE_TO_LOOK),
     "merchant_unavailable": ("NOAUTH", "商户不可用"),
     "service_unavailable": ("SYSTEMERROR", "系统繁忙，请稍后再试"),
 }
@@ -62,69 +73,85 @@ UNSIGNED = {
     "openid_invalid": "无效的openid",
 }
 LONGEST_NONCE = 32
+NO_BILL = "No Bill Exist"
 
 
 class BusinessError(Exception):
     """Raised with an err_code: the answer is signed and says result_code FAIL."""
 
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(f"{code} {words}")
-        self.code, self.words = code, words
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code} {message}")
+        self.code = code
+        self.message = message
 
 
 class TransportError(Exception):
     """Raised when the answer is return_code FAIL, without a sign."""
 
 
-async def serve(world: World, name: str, handler: Handler, request: Request) -> HTTPResponse:
-    """Answer a call: XML, sign, fault, the call itself; always HTTP 200."""
-    call, fault = read_call(request, {}), None
-    asked: Fields = {}
-    try:
-        asked = _read(world, call)
-        _check_needed(world, asked, call.target.rpartition("/")[2])
-        fault = world.faults.for_call(name)
-        said = {} if _instead(fault) else handler(world, asked, request.host)
-        answer = _answer(world, asked, said, fault)
-    except (TransportError, v2_xml.BadXmlError) as error:
-        body = v2_xml.build({"return_code": "FAIL", "return_msg": str(error)} | _error_code(error))
-        answer = Answer(200, body, {"Content-Type": "text/plain"}, f"return_code FAIL: {error}")
-    except (BusinessError, RefusalError) as error:
-        code, words = named(error)
-        failed = {"result_code": "FAIL", "err_code": code, "err_code_des": words}
-        answer = _answer(world, asked, failed, fault)
-        answer.verdict = f"{code} {words}"
-    return await deliver(world, request, call, answer, fault)
+def view(state: State, name: str, handler: Handler) -> View:
+    """Make the view of a call, `name` in the fault menu; it always answers HTTP 200."""
+
+    async def answer_call(request: Request) -> HTTPResponse:
+        call = read_call(request, {})
+        parameters: Fields = {}
+        fault = None
+        try:
+            parameters = _read(state, call)
+            _check_needed(state, parameters, call.target.rpartition("/")[2])
+            fault = state.faults.for_call(name)
+            is_prevented = _instead(fault)
+            result = {} if is_prevented else handler(state, parameters, request.host)
+            answer = _answer(state, parameters, result, fault)
+        except (TransportError, v2_xml.BadXmlError) as error:
+            answer = _unsigned_answer(error)
+        except (BusinessError, RefusalError) as error:
+            code, message = named(error)
+            failure = {"result_code": "FAIL", "err_code": code, "err_code_des": message}
+            answer = _answer(state, parameters, failure, fault)
+            answer.verdict = f"{code} {message}"
+        return await deliver(state, request, call, answer, fault)
+
+    return answer_call
 
 
-def _read(world: World, call: Call) -> Fields:
-    asked = v2_xml.parse(call.body)
-    if not re.fullmatch("[0-9]{1,32}", asked.get("mch_id", ""), re.ASCII):
+def _read(state: State, call: Call) -> Fields:
+    if call.method != "POST":
+        raise TransportError("请使用post方法")
+    if not call.body:
+        raise TransportError("post数据为空")
+    parameters = v2_xml.parse(call.body)
+    if not re.fullmatch("[0-9]{1,32}", parameters.get("mch_id", ""), re.ASCII):
         raise TransportError("mch_id参数格式错误")  # an XML root that is not xml ends here, too
-    if asked["mch_id"] != world.keys.merchants[0].mchid:
+    if parameters["mch_id"] != state.keys.merchants[0].mchid:
         raise TransportError("商户号mch_id与appid不匹配")
-    if len(asked.get("nonce_str", "")) > LONGEST_NONCE:
+    if len(parameters.get("nonce_str", "")) > LONGEST_NONCE:
         raise TransportError("nonce_str参数长度有误")
-    sign_type = asked.get("sign_type", "MD5")
+    sign_type = parameters.get("sign_type", "MD5")
     if sign_type not in v2_xml.SIGN_TYPES:
         raise TransportError("签名类型错误")
-    call.signed_message = v2_xml.text_to_sign(asked, "***")
-    if asked.get("sign") != v2_xml.sign(asked, world.keys.apiv2_key, sign_type):
+    call.signed_message = v2_xml.text_to_sign(parameters, "***")
+    if parameters.get("sign") != v2_xml.sign(parameters, state.keys.apiv2_key, sign_type):
         raise TransportError("签名错误")
-    call.mchid = asked["mch_id"]
-    return asked
+    call.mchid = parameters["mch_id"]
+    return parameters
 
 
-def _error_code(error: Exception) -> Fields:
-    return {"error_code": "20002"} if str(error) == "No Bill Exist" else {}
+def _unsigned_answer(error: Exception) -> Answer:
+    fields = {"return_code": "FAIL", "return_msg": str(error)}
+    if str(error) == NO_BILL:
+        fields["error_code"] = "20002"
+    verdict = f"return_code FAIL: {error}"
+    return Answer(200, v2_xml.build(fields), {"Content-Type": "text/plain"}, verdict)
 
 
-def _check_needed(world: World, asked: Fields, name: str) -> None:
-    missing = [one for one in f"appid nonce_str {NEEDED[name]}".split() if not asked.get(one)]
-    if missing:
-        raise BusinessError("LACK_PARAMS", f"缺少必填参数{missing[0]}")
+def _check_needed(state: State, parameters: Fields, call: str) -> None:
+    for name in ("appid", "nonce_str", *NEEDED[call]):
+        if not parameters.get(name):
+            code = "LACK_PARAMS" if call == "unifiedorder" else "PARAM_ERROR"
+            raise BusinessError(code, f"缺少必填参数{name}")
     try:
-        check_appid(world, asked["appid"], asked["mch_id"])
+        check_appid(state, parameters["appid"], parameters["mch_id"])
     except RefusalError as error:
         raise BusinessError("APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配") from error
 
@@ -133,43 +160,56 @@ def _instead(fault: str | None) -> bool:
     """Tell whether nothing is to happen; raise what is answered instead of the call."""
     match fault:
         case "500" | "202":
-            raise BusinessError("SYSTEMERROR", "系统错误")
+            raise BusinessError("SYSTEMERROR", "System Error")
         case "429":
             raise BusinessError("FREQUENCY_LIMITED", "频率限制")
         case "refuse":
             raise BusinessError("NOAUTH", "商户无此接口权限")
         case str() if fault in OF_PREPAY:
-            raise BusinessError(*OF_PREPAY[fault])
+            code, message = OF_PREPAY[fault]
+            raise BusinessError(code, message)
         case str() if fault in UNSIGNED:
             raise TransportError(UNSIGNED[fault])
     return fault == "reset_before"
 
 
-def _answer(world: World, asked: Fields, said: Fields | bytes, fault: str | None) -> Answer:
-    if isinstance(said, bytes):
-        return Answer(200, said, {"Content-Type": "text/plain"}, "passed: the bill")
-    whole = {"return_code": "SUCCESS", "return_msg": "OK", "result_code": "SUCCESS"}
-    whole |= {"appid": asked.get("appid", ""), "mch_id": asked["mch_id"]} | said
-    whole["nonce_str"] = secrets.token_hex(16)
-    key = world.keys.apiv2_key if fault not in ("signtest", "wrong_key") else "wrong"
-    whole["sign"] = v2_xml.sign(whole, key, asked.get("sign_type", "MD5"))
-    return Answer(200, v2_xml.build(whole), {"Content-Type": "text/plain"}, "passed: the sign fits")
+def _answer(state: State, parameters: Fields, result: Fields | bytes, fault: str | None) -> Answer:
+    headers = {"Content-Type": "text/plain"}
+    if isinstance(result, bytes):
+        return Answer(200, result, headers, "passed: the bill")
+    fields = {
+        "return_code": "SUCCESS",
+        "return_msg": "OK",
+        "result_code": "SUCCESS",
+        "appid": parameters.get("appid", ""),
+        "mch_id": parameters["mch_id"],
+        **result,
+        "nonce_str": secrets.token_hex(16),
+    }
+    key = "wrong" if fault in ("signtest", "wrong_key") else state.keys.apiv2_key
+    fields["sign"] = v2_xml.sign(fields, key, parameters.get("sign_type", "MD5"))
+    return Answer(200, v2_xml.build(fields), headers, "passed: the sign fits")
 
 
 def named(error: BusinessError | RefusalError) -> tuple[str, str]:
-    """Name an error as APIv2 does."""
+    """Return err_code and err_code_des of an error."""
     if isinstance(error, BusinessError):
-        return error.code, error.words
+        return error.code, error.message
     if isinstance(error, RefundError) and (error.reason in OF_REFUNDS or error.reason.isdigit()):
         return OF_REFUNDS.get(error.reason, OF_REFUNDS["order_not_ready"])
     return CODES.get(error.code, error.code), error.message
 
 
-def fen(asked: Fields, name: str) -> int:
-    """Read an amount: 1 or more, digits alone."""
-    text = asked.get(name, "")
-    if not re.fullmatch(r"[1-9][0-9]{0,11}", text, re.ASCII):
-        raise BusinessError("PARAM_ERROR", f"{name}参数格式有误")
+def fen(parameters: Fields, name: str, label: str) -> int:
+    """Read an amount in fen, 1 or more; `label` is WeChat's name of it."""
+    text = parameters.get(name, "")
+    at = f"“/body/xml/{name}”"
+    if not re.fullmatch("-?[0-9]{1,18}", text, re.ASCII):
+        wanted = "此字段需要一个合法的 64 位有符号整数"
+        raise TransportError(f"无法将输入源{at}映射到目标字段“{label}”中，{wanted}")
+    if int(text) < 1:
+        issue = "值低于最小值 1"
+        raise TransportError(f"输入源{at}映射到数值字段“{label}”规则校验失败，{issue}")
     return int(text)
 
 

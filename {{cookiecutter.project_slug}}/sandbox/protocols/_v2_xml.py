@@ -31,10 +31,10 @@ def parse(body: bytes) -> dict[str, str]:
         root = ElementTree.fromstring(body)  # noqa: S314  there is no DTD in it
     except (ElementTree.ParseError, ValueError) as error:
         raise BadXmlError("XML格式错误") from error
-    found = {child.tag: child.text or "" for child in root}
-    if len(found) != len(root) or any(len(child) for child in root):
+    fields = {child.tag: child.text or "" for child in root}
+    if len(fields) != len(root) or any(len(child) for child in root):
         raise BadXmlError("XML格式错误")
-    return found if root.tag == "xml" else {}
+    return fields if root.tag == "xml" else {}
 
 
 def text_to_sign(fields: Mapping[str, str], key: str) -> str:
@@ -54,6 +54,7 @@ def sign(fields: Mapping[str, str], key: str, sign_type: str) -> str:
 def seal(key: str, plain: bytes) -> str:
     """Encrypt req_info: AES-256-ECB with PKCS7 under the hex MD5 of the key."""
     secret = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest().encode()
-    padder, cipher = PKCS7(128).padder(), Cipher(algorithms.AES(secret), modes.ECB()).encryptor()  # noqa: S305
+    padder = PKCS7(128).padder()
     padded = padder.update(plain) + padder.finalize()
+    cipher = Cipher(algorithms.AES(secret), modes.ECB()).encryptor()  # noqa: S305  WeChat's choice
     return base64.b64encode(cipher.update(padded) + cipher.finalize()).decode()

@@ -14,14 +14,16 @@ from typing import Any
 from sanic import Sanic
 
 from ..clock import BEIJING
+from ..models import Order, Purchase, Refund
+from ..orders import new_prepay_id
 from ..refund_error import RefundError
 from ..refunds import give_back
+from ..state import State
 from ..wire import RefusalError
-from ..world import Order, Purchase, Refund, World
-from ._huifu_keys import HUIFU_ID, Keys, keys
-from ._huifu_notify import bank_message, tell, tell_refund
-from ._huifu_statements import download, statement
-from ._huifu_wire import Data, GatewayError, Handler, finished, serve, yuan
+from ._huifu_keys import HUIFU_ID, keys
+from ._huifu_notify import HuifuApi, bank_message, refund_day
+from ._huifu_statements import Statements
+from ._huifu_wire import Data, GatewayError, Handler, finished, view, yuan
 
 TRADE_TYPES = {
     "T_JSAPI": "jsapi",
@@ -29,7 +31,10 @@ TRADE_TYPES = {
     "A_NATIVE": "alipay",
     "U_NATIVE": "unionpay",
 }
-CLOSABLE_AFTER = 60
+CLOSABLE_AFTER = 60  # seconds
+CODE_HOSTS = {"alipay": "qr.alipay.com", "unionpay": "qr.95516.com"}
+#: what older generations call the numbers that a call is about
+ORIGINAL = ("req_date", "req_seq_id", "hf_seq_id")
 LIMITS = {"req_seq_id": 128, "goods_desc": 128, "remark": 255, "notify_url": 504}  # UTF-8 bytes
 #: refunds that are put off, in Huifu's words
 POSTPONED = {
@@ -49,9 +54,10 @@ OF_REFUNDS = {
 }
 
 
-def attach(app: Sanic[Any, Any], world: World) -> None:
+def attach(app: Sanic[Any, Any], state: State) -> None:
     """Add the gateway's paths, and its keys to the credentials."""
-    made, trade = keys(), "trade/payment"
+    trade = "trade/payment"
+    statements = Statements()
     calls: list[tuple[str, str, Handler]] = [
         (f"/v4/{trade}/create", "prepay", create),
         (f"/v4/{trade}/scanpay/query", "query", query_of_v4),
@@ -59,7 +65,7 @@ def attach(app: Sanic[Any, Any], world: World) -> None:
         (f"/v4/{trade}/scanpay/refundquery", "refund_query", refund_query),
         (f"/v2/{trade}/scanpay/close", "close", close),
         (f"/v2/{trade}/scanpay/closequery", "query", close_query),
-        ("/v2/trade/check/filequery", "bill", statement),
+        ("/v2/trade/check/filequery", "bill", statements.apply),
     ]
     for version in ("v2", "v3"):
         calls += [
@@ -69,95 +75,88 @@ def attach(app: Sanic[Any, Any], world: World) -> None:
             (f"/{version}/{trade}/scanpay/refundquery", "refund_query", refund_query),
         ]
     for path, name, handler in calls:
-        view = partial(serve, world, name, handler)
-        app.add_route(view, path, methods=["POST"], name=path.strip("/").replace("/", "_"))
-    app.add_route(partial(download, world), "/huifu/statement", name="huifu_statement")
-    world.credentials["huifu"] = made.shown()
+        route_name = path.strip("/").replace("/", "_")
+        app.add_route(view(state, name, handler), path, methods=["POST"], name=route_name)
+    download = partial(statements.download, state)
+    app.add_route(download, "/huifu/statement", name="huifu_statement")
+    state.credentials["huifu"] = keys().shown()
+    state.faults.add_refunds(POSTPONED)
 
 
-def create(world: World, asked: Data, host: str) -> Data:
+def create(state: State, asked: Data, host: str) -> Data:
     """Answer jspay (聚合正扫): pay_info or qr_code, resp_code 00000100, trans_stat P."""
     _check(asked, "goods_desc", "trade_type", "trans_amt")
     product = TRADE_TYPES.get(asked["trade_type"])
     if product is None:
         raise GatewayError("22000004", "trade_type not open")
-    number = HUIFU_ID, asked["req_seq_id"]
-    if number in world.orders:
+    if (HUIFU_ID, asked["req_seq_id"]) in state.orders:
         raise GatewayError("20000000", "duplicate req_seq_id")
-    total, now = _fen(asked["trans_amt"]), world.clock.now()
-    appid, openid = _payer(world, asked, product)
-    made = keys()
-    purchase = Purchase(
-        HUIFU_ID,
-        asked["req_seq_id"],
-        product,
-        {"notify_url": asked.get("notify_url", ""), "huifu": asked},
-        *(appid, openid, now, _until(asked, now)),
-        check=partial(_check_invoke, made),
-        tell=partial(tell, made),
-    )
-    body = {
-        "out_trade_no": asked["req_seq_id"],
-        "description": asked["goods_desc"],
-        "amount": {"total": total},
-    }
-    order = Order(len(world.orders) + 1, purchase, body, {"mchid": HUIFU_ID})
-    order.provider_id = f"0029000{secrets.randbelow(10**20):020}"
-    purchase.orders, world.orders[number] = [order], order
-    return _said(order, now) | _opens(world, made, purchase, now)
+    order = _order(state, asked, product)
+    return _trade(order, state.clock.now()) | _opens(state, order.purchase)
 
 
-def query(world: World, asked: Data, host: str) -> Data:
+def query(state: State, asked: Data, host: str) -> Data:
     """Answer scanpay/query by date and number, with the org_ names of this generation."""
-    order = _found(world, asked)
-    said = _said(order, world.clock.now()) | {"resp_desc": "查询成功"}
-    names = ("req_date", "req_seq_id", "hf_seq_id")
-    return {**said, **{f"org_{name}": said[name] for name in names}}
+    trade = _trade(_find(state, asked), state.clock.now())
+    return trade | _original(trade) | {"resp_desc": "查询成功"}
 
 
-def query_of_v4(world: World, asked: Data, host: str) -> Data:
+def query_of_v4(state: State, asked: Data, host: str) -> Data:
     """Answer the newest query: neither question nor answer says org_."""
-    names = ("req_date", "req_seq_id", "hf_seq_id")
-    order = _found(world, {f"org_{name}": asked.get(name) for name in names})
-    return _said(order, world.clock.now())
+    order = _find(state, {f"org_{name}": asked.get(name) for name in ORIGINAL})
+    return _trade(order, state.clock.now())
 
 
-def close(world: World, asked: Data, host: str) -> Data:
+def close(state: State, asked: Data, host: str) -> Data:
     """Answer scanpay/close: not in the first minute, not what is final, no UnionPay code ever."""
     _check(asked)
-    order, now = _found(world, asked), world.clock.now()
-    if order.purchase.product == "unionpay":
+    purchase = _find(state, asked).purchase
+    if purchase.product == "unionpay":
         raise GatewayError("23000004", "银联二维码不支持关单")
-    if order.purchase.paid or order.purchase.closed:
+    if purchase.paid or purchase.closed:
         raise GatewayError("23000000", "the trade is final")
-    if now < order.purchase.created_at + CLOSABLE_AFTER:
+    if state.clock.now() < purchase.created_at + CLOSABLE_AFTER:
         raise GatewayError("20000001", "not before one minute")
-    if order.purchase.typing:
-        return {"resp_code": "00000100", "trans_stat": "P", "org_trans_stat": "P"}
-    order.purchase.closed = True
-    return {"resp_code": "00000000", "trans_stat": "S", "org_trans_stat": "F"}
+    if purchase.typing:
+        stats = {"trans_stat": "P", "org_trans_stat": "P"}
+        return {"resp_code": "00000100", **_numbers(asked), **stats}
+    purchase.closed = True
+    stats = {"trans_stat": "S", "org_trans_stat": "F"}
+    return {"resp_code": "00000000", **_numbers(asked), **stats}
 
 
-def close_query(world: World, asked: Data, host: str) -> Data:
+def close_query(state: State, asked: Data, host: str) -> Data:
     """Answer scanpay/closequery by the original number."""
-    order = _found(world, asked)
-    return {"resp_code": "00000000", "trans_stat": "S" if order.purchase.closed else "P"}
+    order = _find(state, asked)
+    trans_stat = "S" if order.purchase.closed else "P"
+    return {"resp_code": "00000000", **_numbers(asked), "trans_stat": trans_stat}
 
 
-def refund(world: World, asked: Data, host: str) -> Data:
+def _numbers(asked: Data) -> Data:
+    """Name the call and the payment that the answer to a close is about."""
+    names = ("req_date", "req_seq_id", "huifu_id", "org_req_date", "org_req_seq_id")
+    return {name: asked[name] for name in names if name in asked}
+
+
+def refund(state: State, asked: Data, host: str) -> Data:
     """Answer scanpay/refund: trans_stat P, then a notification."""
     _check(asked, "ord_amt", "org_req_date")
-    order = _found(world, asked)
-    amount = {"refund": _fen(asked["ord_amt"]), "total": order.total, "currency": "CNY"}
-    body = {"out_trade_no": order.out_trade_no, "out_refund_no": asked["req_seq_id"]}
-    whole = {**body, "amount": amount, "huifu": asked, "notify_url": asked.get("notify_url", "")}
+    order = _find(state, asked)
+    body = {
+        "out_trade_no": order.out_trade_no,
+        "out_refund_no": asked["req_seq_id"],
+        "amount": {"refund": _fen(asked["ord_amt"]), "total": order.total, "currency": "CNY"},
+        "notify_url": asked.get("notify_url", ""),
+        "huifu": asked,
+    }
     try:
-        order, made = give_back(world, HUIFU_ID, whole, partial(tell_refund, keys()))
+        order, given_back = give_back(state, HUIFU_ID, body, order.purchase.api)
     except RefusalError as error:
-        raise GatewayError(*_refusal(error)) from error
-    if made.outcome == "ABNORMAL":
-        made.outcome = "CLOSED"  # Huifu knows success and failure alone
-    return _refund(order, made, world.clock.now())
+        code, message = _refusal(error)
+        raise GatewayError(code, message) from error
+    if given_back.outcome == "ABNORMAL":
+        given_back.outcome = "CLOSED"  # Huifu knows success and failure alone
+    return _refund(given_back, state.clock.now())
 
 
 def _refusal(error: RefusalError) -> tuple[str, str]:
@@ -170,54 +169,84 @@ def _refusal(error: RefusalError) -> tuple[str, str]:
     return code, POSTPONED[code] if tells_own else error.message
 
 
-def refund_query(world: World, asked: Data, host: str) -> Data:
+def refund_query(state: State, asked: Data, host: str) -> Data:
     """Answer scanpay/refundquery: located by the refund's own date and number."""
-    number = asked.get("org_req_seq_id", "")
-    known = world.refunds.get((HUIFU_ID, number))
-    if known is None or known[1].body["huifu"]["req_date"] != asked.get("org_req_date"):
+    number = HUIFU_ID, asked.get("org_req_seq_id", "")
+    if number not in state.refunds:
         raise GatewayError("23000001", "no such refund")
-    said = _refund(*known, world.clock.now())
-    names = ("req_date", "req_seq_id", "hf_seq_id")
-    return {**said, **{f"org_{name}": said[name] for name in names}}
+    _, made = state.refunds[number]
+    if refund_day(made) != asked.get("org_req_date"):
+        raise GatewayError("23000001", "no such refund")
+    answer = _refund(made, state.clock.now())
+    return answer | _original(answer)
 
 
-def _payer(world: World, asked: Data, product: str) -> tuple[str, str]:
+def _order(state: State, asked: Data, product: str) -> Order:
+    """Make the order of a new number."""
+    now = state.clock.now()
+    total = _fen(asked["trans_amt"])
+    appid, openid = _payer(state, asked, product)
+    purchase = Purchase(
+        api=HuifuApi(state, keys()),
+        mchid=HUIFU_ID,
+        number=asked["req_seq_id"],
+        product=product,
+        body={"notify_url": asked.get("notify_url", ""), "huifu": asked},
+        appid=appid,
+        openid=openid,
+        created_at=now,
+        expires_at=_until(asked, now),
+    )
+    body = {
+        "out_trade_no": asked["req_seq_id"],
+        "description": asked["goods_desc"],
+        "amount": {"total": total},
+    }
+    order = Order(
+        n=len(state.orders) + 1,
+        purchase=purchase,
+        body=body,
+        parties={"mchid": HUIFU_ID},
+        provider_id=f"0029000{secrets.randbelow(10**20):020}",
+    )
+    state.add_purchase(purchase, order)
+    return order
+
+
+def _payer(state: State, asked: Data, product: str) -> tuple[str, str]:
     """Read wx_data, in v4 method_expand: openid, or sub_appid with sub_openid; never neither."""
     if product != "jsapi":
         return "", ""
     try:
-        given = json.loads(asked.get("method_expand") or asked.get("wx_data", ""))
+        payer = json.loads(asked.get("method_expand") or asked.get("wx_data", ""))
     except ValueError:
         raise GatewayError("10000000", "wx_data") from None
-    appid, openid = given.get("sub_appid", ""), given.get("sub_openid", "")
-    if given.get("openid"):
-        return appid, given["openid"]
-    if not appid or not openid or world.app(appid) is None:
+    appid = payer.get("sub_appid", "")
+    openid = payer.get("sub_openid", "")
+    if payer.get("openid"):
+        return appid, payer["openid"]
+    if not appid or not openid or state.app(appid) is None:
         raise GatewayError("10000000", "wx_data: openid, or sub_appid and sub_openid")
-    if not world.knows(appid, openid):
+    if not state.has_person(appid, openid):
         raise GatewayError("90000000", "sub_openid does not belong to sub_appid")
     return appid, openid
 
 
-def _opens(world: World, made: Keys, purchase: Purchase, now: float) -> Data:
-    if purchase.product != "jsapi":
-        host = {"alipay": "qr.alipay.com", "unionpay": "qr.95516.com"}[purchase.product]
-        purchase.code_url = f"https://{host}/bax{secrets.token_hex(11)}"
-        world.prepays[purchase.code_url] = purchase, now
+def _opens(state: State, purchase: Purchase) -> Data:
+    """Make what opens the cashier: pay_info for WeChat, a code for everybody else."""
+    now = state.clock.now()
+    if purchase.product in CODE_HOSTS:
+        purchase.code_url = f"https://{CODE_HOSTS[purchase.product]}/bax{secrets.token_hex(11)}"
+        state.prepays[purchase.code_url] = purchase, now
         return {"qr_code": purchase.code_url}
-    prepay_id = f"wx{datetime.fromtimestamp(now, BEIJING):%Y%m%d%H%M%S}{secrets.token_hex(9)}00"
-    world.prepays[prepay_id] = purchase, now
-    return {"pay_info": made.pay_info(purchase.appid, prepay_id, int(now))}
+    prepay_id = new_prepay_id(state, purchase)
+    return {"pay_info": keys().pay_info(purchase.appid, prepay_id, int(now))}
 
 
-def _check_invoke(made: Keys, form: Any) -> str:
-    return "" if made.is_ours(form) else "支付验证签名失败: pay_info was changed on the way"
-
-
-def _found(world: World, asked: Data) -> Order:
+def _find(state: State, asked: Data) -> Order:
     if not (asked.get("org_hf_seq_id") or asked.get("org_req_seq_id")):
         raise GatewayError("21000000", "org_hf_seq_id or org_req_seq_id is missing")
-    for order in world.orders.values():
+    for order in state.orders.values():
         if order.mchid != HUIFU_ID:
             continue
         same_day = order.purchase.body["huifu"]["req_date"] == asked.get("org_req_date")
@@ -228,11 +257,17 @@ def _found(world: World, asked: Data) -> Order:
     raise GatewayError("23000001", "no such trade")
 
 
-def _said(order: Order, now: float) -> Data:
-    asked, state = order.purchase.body["huifu"], order.state(now)
-    stat = {"SUCCESS": "S", "REFUND": "S", "CLOSED": "F"}.get(state, "P")
-    said = {
-        "resp_code": "00000100" if stat == "P" else "00000000",
+def _original(answer: Data) -> Data:
+    """Name the numbers once more as older generations do."""
+    return {f"org_{name}": answer[name] for name in ORIGINAL}
+
+
+def _trade(order: Order, now: float) -> Data:
+    """Write what is known of a payment."""
+    asked = order.purchase.body["huifu"]
+    trans_stat = {"SUCCESS": "S", "REFUND": "S", "CLOSED": "F"}.get(order.trade_state(now), "P")
+    trade = {
+        "resp_code": "00000100" if trans_stat == "P" else "00000000",
         "resp_desc": "accepted",
         "req_date": asked["req_date"],
         "req_seq_id": asked["req_seq_id"],
@@ -240,31 +275,33 @@ def _said(order: Order, now: float) -> Data:
         "huifu_id": HUIFU_ID,
         "trade_type": asked["trade_type"],
         "trans_amt": yuan(order.total),
-        "trans_stat": stat,
+        "trans_stat": trans_stat,
     }
     if order.transactions:
         paid = order.transactions[-1]
-        said |= {"out_trans_id": paid.transaction_id, **finished(paid.paid_at)}
-        said["bank_message"] = "成功"
-    if stat == "F":
-        said["bank_message"] = "订单已关闭"
-    return said
+        trade |= {"out_trans_id": paid.transaction_id, **finished(paid.paid_at)}
+        trade["bank_message"] = "成功"
+    if trans_stat == "F":
+        trade["bank_message"] = "订单已关闭"
+    return trade
 
 
-def _refund(order: Order, made: Refund, now: float) -> Data:
-    stat = {"SUCCESS": "S", "CLOSED": "F"}.get(made.status(now), "P")
-    return {
-        "resp_code": "00000000" if stat != "P" else "00000100",
+def _refund(made: Refund, now: float) -> Data:
+    """Write what is known of a refund."""
+    trans_stat = {"SUCCESS": "S", "CLOSED": "F"}.get(made.status(now), "P")
+    answer = {
+        "resp_code": "00000100" if trans_stat == "P" else "00000000",
         "resp_desc": "accepted",
-        "req_date": made.body["huifu"]["req_date"],
+        "req_date": refund_day(made),
         "req_seq_id": made.out_refund_no,
         "hf_seq_id": made.refund_id,
         "huifu_id": HUIFU_ID,
         "ord_amt": yuan(made.refund),
-        "trans_stat": stat,
-        **(finished(made.finished_at) if stat != "P" else {}),
-        **({"bank_message": bank_message(stat)} if stat != "P" else {}),
+        "trans_stat": trans_stat,
     }
+    if trans_stat == "P":
+        return answer
+    return answer | finished(made.finished_at) | {"bank_message": bank_message(trans_stat)}
 
 
 def _until(asked: Data, now: float) -> float:

@@ -7,25 +7,23 @@ the merchant's certificate; on one plain port there is no TLS to ask for it.
 import gzip
 import ipaddress
 import re
-import secrets
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from sanic import Sanic
 
-from ..addresses import h5_page
 from ..bill_lines import trade_bill
+from ..bills import BILL_TYPES
 from ..checks import check_openid, is_notify_url
 from ..clock import BEIJING
-from ..orders import again
+from ..models import SEVEN_DAYS, Order, Purchase, Refund
+from ..orders import check_again, new_code_url, new_h5_url, new_prepay_id
 from ..refunds import give_back
+from ..state import State
 from ..wire import OTHER_PARAMETERS, RefusalError
-from ..world import SEVEN_DAYS, Order, Purchase, World
-from . import _v2_xml as v2_xml
-from ._v2_notify import STATES, paid_fields, refund_fields, tell, tell_refund
+from ._v2_notify import REFUND_STATES, ApiV2, paid_fields, refund_fields
 from ._v2_wire import (
+    NO_BILL,
     UNSIGNED,
     BusinessError,
     Fields,
@@ -34,17 +32,31 @@ from ._v2_wire import (
     fen,
     local,
     named,
-    serve,
+    view,
 )
 
-CLOSABLE_AFTER = 300
+CLOSABLE_AFTER = 300  # seconds
 SOONEST_EXPIRY = 300
 #: what refundquery says of each refund; its number is put behind the name
 LISTED = (
-    *("out_refund_no", "refund_id", "refund_fee", "settlement_refund_fee", "coupon_refund_fee"),
-    *("coupon_refund_count", "coupon_type_0", "coupon_refund_id_0", "coupon_refund_fee_0"),
+    "out_refund_no",
+    "refund_id",
+    "refund_fee",
+    "settlement_refund_fee",
+    "coupon_refund_fee",
+    "coupon_refund_count",
+    "coupon_type_0",
+    "coupon_refund_id_0",
+    "coupon_refund_fee_0",
 )
+#: what refundquery finds refunds by; the first that is sent counts
+REFUND_NUMBERS = ("refund_id", "out_refund_no", "transaction_id", "out_trade_no")
+REFUNDS_A_PAGE = 10
+RECHARGED = "RECHARGE_REFUND"  # the bill of refunds of recharged money, which nobody has here
+#: what of a refund's request makes it the same again
+REFUND_FIELDS = ("transaction_id", "out_trade_no", "out_refund_no", "refund_desc", "notify_url")
 PRODUCTS = {"JSAPI": "jsapi", "NATIVE": "native", "MWEB": "h5", "APP": "app"}
+TOTAL_FEE = "标价金额"
 #: WeChat's name of a field and how many bytes it holds
 LIMITS = {
     "body": ("商品描述", 127),
@@ -56,7 +68,7 @@ LIMITS = {
 }
 
 
-def attach(app: Sanic[Any, Any], world: World) -> None:
+def attach(app: Sanic[Any, Any], state: State) -> None:
     """Add the paths of APIv2."""
     calls: list[tuple[str, str, Handler]] = [
         ("/pay/unifiedorder", "prepay", unified_order),
@@ -67,52 +79,47 @@ def attach(app: Sanic[Any, Any], world: World) -> None:
         ("/pay/downloadbill", "bill", download_bill),
     ]
     for path, name, handler in calls:
-        view = partial(serve, world, name, handler)
-        app.add_route(view, path, methods=["POST"], name=path.strip("/").replace("/", "_"))
+        route_name = path.strip("/").replace("/", "_")
+        answer = view(state, name, handler)
+        app.add_route(answer, path, methods=["POST", "GET"], name=route_name)
 
 
-def unified_order(world: World, asked: Fields, host: str) -> Fields:
+def unified_order(state: State, parameters: Fields, host: str) -> Fields:
     """Answer POST /pay/unifiedorder (统一下单): prepay_id, code_url or mweb_url."""
-    product = PRODUCTS.get(asked["trade_type"])
+    product = PRODUCTS.get(parameters["trade_type"])
     if product is None:
         raise BusinessError("PARAM_ERROR", "trade_type参数错误")
-    now, number = world.clock.now(), (asked["mch_id"], asked["out_trade_no"])
-    _check_order(world, asked, product, now)
-    body = {k: v for k, v in asked.items() if k not in ("nonce_str", "sign")}
-    if number in world.burnt:
-        raise _number_used()
-    if known := world.orders.get(number):
-        purchase = known.purchase
-        _again(purchase, product, _like_v3(body), now)
-    else:
-        purchase = _purchase(world, asked, product, _like_v3(body))
-    prepay_id = f"wx{datetime.fromtimestamp(now, BEIJING):%Y%m%d%H%M%S}{secrets.token_hex(9)}00"
-    world.prepays[prepay_id] = purchase, now
-    said = {"trade_type": asked["trade_type"], "prepay_id": prepay_id}
+    _check_order(state, parameters, product)
+    purchase = _purchase(state, parameters, product)
+    prepay_id = new_prepay_id(state, purchase)
+    answer = {"trade_type": parameters["trade_type"], "prepay_id": prepay_id}
     if product == "native":
-        purchase.code_url = f"weixin://wxpay/bizpayurl?pr={secrets.token_urlsafe(6)}"
-        world.prepays[purchase.code_url] = purchase, now
-        said["code_url"] = purchase.code_url
+        answer["code_url"] = new_code_url(state, purchase)
     if product == "h5":
-        package = world.packages[prepay_id] = f"{secrets.randbelow(10**10):010}"
-        said["mweb_url"] = f"{h5_page(host)}?prepay_id={prepay_id}&package={package}"
-    return said
+        answer["mweb_url"] = new_h5_url(state, prepay_id, host)
+    return answer
 
 
-def query(world: World, asked: Fields, host: str) -> Fields:
+def query(state: State, parameters: Fields, host: str) -> Fields:
     """Answer POST /pay/orderquery (查询订单), by either number."""
-    order = _found(world, asked)
-    state = order.state(world.clock.now())
-    said = {"out_trade_no": order.out_trade_no, "trade_state": state, "trade_state_desc": state}
+    order = _find(state, parameters)
+    trade_state = order.trade_state(state.clock.now())
+    answer = {
+        "out_trade_no": order.out_trade_no,
+        "trade_state": trade_state,
+        "trade_state_desc": trade_state,
+    }
     if "attach" in order.body:
-        said["attach"] = order.body["attach"]
-    return said | (paid_fields(order) if order.transactions else {})
+        answer["attach"] = order.body["attach"]
+    if order.transactions:
+        answer |= paid_fields(order)
+    return answer
 
 
-def close(world: World, asked: Fields, host: str) -> Fields:
+def close(state: State, parameters: Fields, host: str) -> Fields:
     """Answer POST /pay/closeorder (关闭订单), not before five minutes."""
-    order = _found(world, asked)
-    purchase, now = order.purchase, world.clock.now()
+    purchase = _find(state, parameters).purchase
+    now = state.clock.now()
     if purchase.paid:
         raise BusinessError("ORDERPAID", "订单已支付，不能发起关单")
     if purchase.closed:
@@ -125,52 +132,107 @@ def close(world: World, asked: Fields, host: str) -> Fields:
     return {"result_msg": "OK"}
 
 
-def refund(world: World, asked: Fields, host: str) -> Fields:
+def refund(state: State, parameters: Fields, host: str) -> Fields:
     """Answer POST /secapi/pay/refund (申请退款): accepted, not yet refunded."""
-    if bool(asked.get("transaction_id")) == bool(asked.get("out_trade_no")):
+    if bool(parameters.get("transaction_id")) == bool(parameters.get("out_trade_no")):
         raise BusinessError("PARAM_ERROR", "transaction_id和out_trade_no必须二选一")
-    _check_lengths(asked)
-    amount = {"refund": fen(asked, "refund_fee"), "total": fen(asked, "total_fee")}
-    names = ("transaction_id", "out_trade_no", "out_refund_no", "refund_desc", "notify_url")
-    body = {name: asked[name] for name in names if asked.get(name)}
-    whole = body | {"amount": {**amount, "currency": "CNY"}}
-    return refund_fields(*give_back(world, asked["mch_id"], whole, tell_refund))
+    _check_lengths(parameters)
+    amount = {**_refund_amounts(parameters), "currency": "CNY"}
+    kept = {name: parameters[name] for name in REFUND_FIELDS if parameters.get(name)}
+    body = {**kept, "amount": amount}
+    api = ApiV2(state, parameters.get("sign_type", "MD5"))
+    order, given_back = give_back(state, parameters["mch_id"], body, api)
+    return refund_fields(order, given_back)
 
 
-def refund_query(world: World, asked: Fields, host: str) -> Fields:
-    """Answer POST /pay/refundquery (查询退款) by the refund's own number."""
-    known = world.refunds.get((asked["mch_id"], asked["out_refund_no"]))
-    if known is None:
+def _refund_amounts(parameters: Fields) -> dict[str, int]:
+    """Read what is refunded of how much; refunds say less than orders of what is wrong."""
+    try:
+        refund_fee = fen(parameters, "refund_fee", "退款金额")
+        total_fee = fen(parameters, "total_fee", "订单金额")
+    except TransportError as error:
+        raise TransportError("0参数格式错误") from error
+    if refund_fee > total_fee:
+        raise TransportError("invalid refund_fee")
+    return {"refund": refund_fee, "total": total_fee}
+
+
+def refund_query(state: State, parameters: Fields, host: str) -> Fields:
+    """Answer POST /pay/refundquery (查询退款) by any of the four numbers: every refund it names."""
+    named = [name for name in REFUND_NUMBERS if parameters.get(name)]
+    if not named:
+        raise BusinessError("PARAM_ERROR", f"{'、'.join(REFUND_NUMBERS)}必须四选一")
+    found = _refunds(state, parameters["mch_id"], named[0], parameters[named[0]])
+    if not found:
         raise BusinessError("REFUNDNOTEXIST", "不存在的退款单号")
-    order, made = known
-    status = made.status(world.clock.now())
-    said = refund_fields(order, made)
-    said.pop("cash_refund_fee")
-    listed = {f"{name}_0": said.pop(name) for name in LISTED if name in said}
-    listed |= {"refund_count": "1", "total_refund_count": "1"}
-    listed["refund_status_0"] = STATES.get(status, "PROCESSING")
+    offset = parameters.get("offset") or "0"
+    if not re.fullmatch("[0-9]{1,3}", offset, re.ASCII):
+        raise BusinessError("PARAM_ERROR", "offset参数格式有误")
+    page = found[int(offset) :][:REFUNDS_A_PAGE]
+    first = refund_fields(*found[0])
+    answer = {name: value for name, value in first.items() if name not in LISTED}
+    del answer["cash_refund_fee"]
+    answer |= {"refund_count": str(len(page)), "total_refund_count": str(len(found))}
+    for n, (order, listed) in enumerate(page):
+        answer |= _numbered(n, order, listed, state.clock.now())
+    return answer
+
+
+def _refunds(state: State, mchid: str, name: str, number: str) -> list[tuple[Order, Refund]]:
+    """Find the refunds of a merchant that a number names."""
+    return [
+        (order, refund)
+        for (owner, _), (order, refund) in state.refunds.items()
+        if owner == mchid and refund_fields(order, refund)[name] == number
+    ]
+
+
+def _numbered(n: int, order: Order, listed: Refund, now: float) -> Fields:
+    """Write a refund with its number behind every name; a coupon's own number comes last."""
+    fields = refund_fields(order, listed)
+    numbered = {
+        f"{name.removesuffix('_0')}_{n}_0" if name.endswith("_0") else f"{name}_{n}": fields[name]
+        for name in LISTED
+        if name in fields
+    }
+    status = listed.status(now)
+    numbered[f"refund_status_{n}"] = REFUND_STATES.get(status, "PROCESSING")
     if status == "SUCCESS":
-        listed["refund_success_time_0"] = local(made.finished_at, "%Y-%m-%d %H:%M:%S")
-    return said | listed
+        moment = local(listed.finished_at, "%Y-%m-%d %H:%M:%S")
+        numbered[f"refund_success_time_{n}"] = moment
+    return numbered
 
 
-def download_bill(world: World, asked: Fields, host: str) -> bytes:
+def download_bill(state: State, parameters: Fields, host: str) -> bytes:
     """Answer POST /pay/downloadbill (下载对账单): the same bill as APIv3, without a hash."""
-    now = datetime.fromtimestamp(world.clock.now(), BEIJING)
-    text = asked["bill_date"]
-    if not re.fullmatch(r"\d{8}", text, re.ASCII):
-        raise TransportError("invalid bill_date")
-    day = date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    day = _bill_day(parameters["bill_date"])
+    now = datetime.fromtimestamp(state.clock.now(), BEIJING)
     if not now.date() - timedelta(days=92) <= day < now.date():
         raise TransportError("invalid bill_date")
     if now.date() == day + timedelta(days=1) and now.hour < 10:
         raise TransportError("Bill Creating")
-    content = trade_bill(world, asked["mch_id"], None, day, asked.get("bill_type", "ALL"))
+    kind = parameters.get("bill_type", "ALL")
+    if kind not in (*BILL_TYPES, RECHARGED):
+        raise TransportError("invalid bill_type")
+    if parameters.get("tar_type", "GZIP") != "GZIP":
+        raise TransportError("invalid tar_type: Only GZIP supported")
+    content = b"" if kind == RECHARGED else trade_bill(state, parameters["mch_id"], None, day, kind)
     if not content:
-        raise TransportError("No Bill Exist")
-    fault = world.faults.take("bill")
-    packed = gzip.compress(content) if asked.get("tar_type") == "GZIP" else content
-    return packed[: len(packed) // 2] if fault in ("truncated", "cut") else packed
+        raise TransportError(NO_BILL)
+    if parameters.get("tar_type") == "GZIP":
+        content = gzip.compress(content)
+    if state.faults.take("bill") in ("truncated", "cut"):
+        content = content[: len(content) // 2]
+    return content
+
+
+def _bill_day(text: str) -> date:
+    if not re.fullmatch(r"\d{8}", text, re.ASCII):
+        raise TransportError("invalid bill_date")
+    try:
+        return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        raise TransportError("invalid bill_date") from None
 
 
 def _moment(text: str) -> float:
@@ -183,10 +245,10 @@ def _moment(text: str) -> float:
         raise BusinessError("PARAM_ERROR", "time_expire参数格式有误") from None
 
 
-def _check_lengths(asked: Fields) -> None:
+def _check_lengths(parameters: Fields) -> None:
     """Refuse what is too long before anything is signed, counted in bytes."""
     for name, (label, most) in LIMITS.items():
-        length = len(asked.get(name, "").encode())
+        length = len(parameters.get(name, "").encode())
         if length > most:
             issue = f"字节数 {length}，大于最大值 {most}"
             raise TransportError(
@@ -194,116 +256,110 @@ def _check_lengths(asked: Fields) -> None:
             )
 
 
-def _check_order(world: World, asked: Fields, product: str, now: float) -> None:
-    _check_lengths(asked)
-    if not re.fullmatch(r"[0-9A-Za-z_\-|*]{6,32}", asked["out_trade_no"], re.ASCII):
+def _check_order(state: State, parameters: Fields, product: str) -> None:
+    _check_lengths(parameters)
+    if not re.fullmatch(r"[0-9A-Za-z_\-|*]{6,32}", parameters["out_trade_no"], re.ASCII):
         raise BusinessError("PARAM_ERROR", "out_trade_no参数格式有误")
-    if not is_notify_url(asked["notify_url"]):
+    if not is_notify_url(parameters["notify_url"]):
         raise BusinessError("PARAM_ERROR", "notify_url参数格式有误")
-    fen(asked, "total_fee")
-    if asked.get("time_expire") and _moment(asked["time_expire"]) < int(now) + SOONEST_EXPIRY:
+    fen(parameters, "total_fee", TOTAL_FEE)
+    time_expire = parameters.get("time_expire")
+    soonest = int(state.clock.now()) + SOONEST_EXPIRY
+    if time_expire and _moment(time_expire) < soonest:
         raise BusinessError("PARAM_ERROR", "time_expire时间过短，刷卡至少1分钟，其他5分钟")
-    _check_product(asked, product)
+    _check_product(parameters, product)
     if product == "jsapi":
-        if not asked.get("openid"):
+        if not parameters.get("openid"):
             raise BusinessError("PARAM_ERROR", "JSAPI支付必须传openid")
-        _check_openid(world, asked)
+        _check_openid(state, parameters)
 
 
-def _check_openid(world: World, asked: Fields) -> None:
+def _check_openid(state: State, parameters: Fields) -> None:
     try:
-        check_openid(world, asked["appid"], asked["openid"])
+        check_openid(state, parameters["appid"], parameters["openid"])
     except RefusalError as error:
         raise TransportError(UNSIGNED["openid_mismatch"]) from error
 
 
-def _check_product(asked: Fields, product: str) -> None:
+def _check_product(parameters: Fields, product: str) -> None:
     try:
-        address = ipaddress.ip_address(asked["spbill_create_ip"])
+        address = ipaddress.ip_address(parameters["spbill_create_ip"])
     except ValueError:
         raise BusinessError("PARAM_ERROR", "spbill_create_ip参数格式有误") from None
-    if product == "h5" and ("h5_info" not in asked.get("scene_info", "") or address.is_loopback):
+    has_h5_info = "h5_info" in parameters.get("scene_info", "")
+    if product == "h5" and (address.is_loopback or not has_h5_info):
         raise BusinessError("PARAM_ERROR", "scene_info或spbill_create_ip参数有误")
-    if product == "native" and not asked.get("product_id"):
+    if product == "native" and not parameters.get("product_id"):
         raise BusinessError("LACK_PARAMS", "NATIVE支付必须传product_id")
 
 
-def _purchase(world: World, asked: Fields, product: str, body: dict[str, Any]) -> Purchase:
-    now, until = world.clock.now(), asked.get("time_expire")
-    expires = _moment(until) if until else now + SEVEN_DAYS
-    openid = asked.get("openid", "") if product == "jsapi" else ""
-    sign_type = asked.get("sign_type", "MD5")
-    number = asked["out_trade_no"]
-    made = Purchase(
-        *(asked["mch_id"], number, product, body, asked["appid"], openid, now, expires),
-        check=partial(_check_invoke, world.keys.apiv2_key, sign_type),
-        tell=partial(tell, sign_type=sign_type),
-        tell_refund=tell_refund,
+def _purchase(state: State, parameters: Fields, product: str) -> Purchase:
+    """Return the purchase of this number, a new one if there is none."""
+    now = state.clock.now()
+    mchid = parameters["mch_id"]
+    number = parameters["out_trade_no"]
+    body = _like_v3(parameters)
+    if (mchid, number) in state.closed_unordered:
+        raise _number_used()
+    earlier = state.orders.get((mchid, number))
+    if earlier:
+        _check_again(earlier.purchase, product, body, now)
+        return earlier.purchase
+    time_expire = parameters.get("time_expire")
+    purchase = Purchase(
+        api=ApiV2(state, parameters.get("sign_type", "MD5")),
+        mchid=mchid,
+        number=number,
+        product=product,
+        body=body,
+        appid=parameters["appid"],
+        openid=parameters["openid"] if product == "jsapi" else "",
+        created_at=now,
+        expires_at=_moment(time_expire) if time_expire else now + SEVEN_DAYS,
     )
-    parties = {"appid": asked["appid"], "mchid": asked["mch_id"]}
-    order = Order(len(world.orders) + 1, made, body, parties)
-    made.orders, world.orders[asked["mch_id"], number] = [order], order
-    return made
+    parties = {"appid": parameters["appid"], "mchid": mchid}
+    order = Order(n=len(state.orders) + 1, purchase=purchase, body=body, parties=parties)
+    state.add_purchase(purchase, order)
+    return purchase
 
 
-def _again(purchase: Purchase, product: str, body: dict[str, Any], now: float) -> None:
+def _check_again(purchase: Purchase, product: str, body: dict[str, Any], now: float) -> None:
     try:
-        again(purchase, product, body, now)
+        check_again(purchase, product, body, now)
     except RefusalError as error:
-        other = error.number == OTHER_PARAMETERS
-        raise (_number_used() if other else BusinessError(*named(error))) from error
+        if error.number == OTHER_PARAMETERS:
+            raise _number_used() from error
+        code, message = named(error)
+        raise BusinessError(code, message) from error
 
 
 def _number_used() -> BusinessError:
     return BusinessError("OUT_TRADE_NO_USED", "商户订单号重复")
 
 
-def _check_invoke(key: str, sign_type: str, form: Mapping[str, Any]) -> str:
-    """Say what is wrong with an invoke object: here signType is signed, and the order's."""
-    if "prepayId" in form:
-        return _check_app(key, sign_type, form)
-    if form.get("signType") != sign_type:
-        return f"signType is {form.get('signType')}, the order was signed with {sign_type}"
-    names = ("appId", "timeStamp", "nonceStr", "package", "signType")
-    signed = {name: str(form.get(name, "")) for name in names}
-    if form.get("paySign") != v2_xml.sign(signed, key, sign_type):
-        return "支付验证签名失败"
-    return ""
-
-
-def _check_app(key: str, sign_type: str, form: Mapping[str, Any]) -> str:
-    """Say what is wrong with what an App hands on: its names are signed in lower case."""
-    signed = {
-        "appid": form["appId"],
-        "partnerid": form["partnerId"],
-        "prepayid": form["prepayId"],
-        "package": form["packageValue"],
-        "noncestr": form["nonceStr"],
-        "timestamp": form["timeStamp"],
+def _like_v3(parameters: Fields) -> dict[str, Any]:
+    """Put the fields where the rest of the sandbox looks for them; all are kept to compare."""
+    kept = {name: parameters[name] for name in parameters if name not in ("nonce_str", "sign")}
+    body: dict[str, Any] = {
+        "description": parameters["body"],
+        "out_trade_no": parameters["out_trade_no"],
+        "notify_url": parameters["notify_url"],
+        "amount": {"total": fen(parameters, "total_fee", TOTAL_FEE)},
+        "v2": kept,
     }
-    if form["sign"] != v2_xml.sign(signed, key, sign_type):
-        return f"支付验证签名失败: {v2_xml.text_to_sign(signed, '***')}"
-    return ""
+    if "attach" in parameters:
+        body["attach"] = parameters["attach"]
+    return body
 
 
-def _like_v3(asked: Fields) -> dict[str, Any]:
-    """Put the fields where the rest of the sandbox looks for them."""
-    found: dict[str, Any] = {
-        "description": asked["body"],
-        "out_trade_no": asked["out_trade_no"],
-        "notify_url": asked["notify_url"],
-        "amount": {"total": fen(asked, "total_fee")},
-        "v2": asked,
-    }
-    return found | ({"attach": asked["attach"]} if "attach" in asked else {})
-
-
-def _found(world: World, asked: Fields) -> Order:
-    wanted, number = asked.get("transaction_id"), asked.get("out_trade_no")
-    for order in world.orders.values():
-        if order.mchid != asked["mch_id"] or order.purchase.combined:
+def _find(state: State, parameters: Fields) -> Order:
+    """Find an order by transaction_id, or else by out_trade_no."""
+    transaction_id = parameters.get("transaction_id")
+    number = parameters.get("out_trade_no")
+    for order in state.orders.values():
+        if order.mchid != parameters["mch_id"] or order.purchase.combined:
             continue
-        paid = [one.transaction_id for one in order.transactions]
-        if (wanted and wanted in paid) or (not wanted and order.out_trade_no == number):
+        numbers = [paid.transaction_id for paid in order.transactions]
+        if transaction_id in numbers or (not transaction_id and order.out_trade_no == number):
             return order
     raise BusinessError("ORDERNOTEXIST", "订单不存在")

@@ -6,7 +6,7 @@ from typing import Any
 from tortoise.queryset import QuerySet
 
 from checkout.errors import BadRequest, NotFound
-from checkout.models import BillDifference, Notification, Order, Refund, Share
+from checkout.models import BillDifference, Notification, Order, Payment, Refund
 from shop.web.api import Api, Call, JsonAnswer
 from shop.web.shapes import (
     AdminNotification,
@@ -24,9 +24,9 @@ from shop.web.shapes import (
     PaymentView,
     Reason,
 )
-from shop.web.views import admin_refund, order_views, payment_view
+from shop.web.views import admin_refund, order_views, payment_view, shares_of
 
-api = Api()
+api = Api("admin")
 PAGE = 50
 
 
@@ -39,22 +39,24 @@ async def all_orders(call: Call[Nothing]) -> JsonAnswer:
 
 @api("GET", "/api/admin/payments", gives={200: AdminPayments}, who="admin")
 async def all_payments(call: Call[Nothing]) -> JsonAnswer:
-    """List payments by share, newest first; `?state=HELD` are those that wait for a person."""
-    shares = Share.all().select_related("payment", "payment__order")
-    rows, more = await _page(call, shares, "state", lookup="payment__state")
+    """List payments, newest first, each of their shares; `?state=HELD` wait for a person."""
+    rows, more = await _page(call, Payment.all().select_related("order"), "state")
+    shares = await shares_of([row.id for row in rows])
     payments = [
         AdminPayment(
             out_trade_no=share.out_trade_no,
-            order_no=share.payment.order.order_no,
-            channel=share.payment.channel,
-            scene=share.payment.scene,
-            state=share.payment.state,
+            order_no=payment.order.order_no,
+            channel=payment.channel,
+            scene=payment.scene,
+            state=payment.state,
             total_fen=share.total_fen,
             transaction_id=share.transaction_id,
-            created_at=share.payment.created_at,
-            paid_at=share.payment.paid_at,
+            created_at=payment.created_at,
+            paid_at=payment.paid_at,
         )
-        for share in rows
+        for payment in rows
+        for share in shares
+        if share.payment_id == payment.id
     ]
     return JsonAnswer(200, AdminPayments(payments, more))
 
@@ -139,15 +141,14 @@ async def close_held_payment(call: Call[Reason], out_trade_no: str) -> JsonAnswe
 
 
 async def _page(
-    call: Call[Nothing], rows: QuerySet[Any], argument: str, lookup: str = ""
+    call: Call[Nothing], rows: QuerySet[Any], argument: str
 ) -> tuple[list[Any], str | None]:
     """Return one page and the id that `?after=` takes for the next.
 
-    `lookup` is the column that the argument narrows, where it is called otherwise.
+    The argument names a column that has an index together with the id.
     """
     if wanted := call.argument(argument):
-        value = _day(wanted) if argument == "date" else wanted
-        rows = rows.filter(**{lookup or argument: value})
+        rows = rows.filter(**{argument: _day(wanted) if argument == "date" else wanted})
     if after := call.argument("after"):
         if not after.isdecimal() or len(after) > 18:
             raise BadRequest("must be the `next` of a page", field="after")

@@ -2,38 +2,44 @@
 
 import hmac
 import ipaddress
+import random
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
-from sanic import HTTPResponse, Request, Sanic
+from sanic import Blueprint, HTTPResponse, Request
 from sanic.exceptions import SanicException
 from tortoise.exceptions import ValidationError
 
 from accounts.errors import AccountsError, LoginRequired
-from accounts.sessions import COOKIE
+from accounts.models import Identity
+from accounts.sessions import SECONDS
 from checkout import log
 from checkout.errors import BadRequest, CheckoutError, NotFound, OpenidRequired
+from checkout.payments import Payer
+from checkout.sql import Statement
+from checkout.work import failed, is_outage
+from shop.shop import Shop
+from shop.web.cookies import SESSION, read_cookie, set_cookie
 from shop.web.errors import (
     LOGINS,
     STATUS,
-    BodyTooLarge,
     IdempotencyKeyRequired,
     UnsupportedMediaType,
     WebError,
 )
 from shop.web.shapes import Failure, Nothing
 
-if TYPE_CHECKING:
-    from shop.app import Shop
-
 B = TypeVar("B", bound=msgspec.Struct)
 Who = Literal["anyone", "buyer", "admin"]
-MAX_BODY = 64 * 1024
 UNIT_SECONDS = 25
+JSON_TYPE = "application/json; charset=utf-8"
 SAFE = ("GET", "HEAD")
+OPENIDS = Statement(
+    "SELECT appid, openid FROM accounts_identity WHERE buyer_id = :buyer_id", Identity
+)
 CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
 
 
@@ -41,7 +47,7 @@ CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
 class Call(Generic[B]):
     """One request, read and checked."""
 
-    shop: "Shop"
+    shop: Shop
     request: Request
     body: B
     buyer_id: str
@@ -55,9 +61,12 @@ class Call(Generic[B]):
 
     def client_ip(self) -> str:
         """Return the buyer's address, behind SHOP_PROXIES_COUNT proxies; the demo's is set."""
-        request, settings = self.request, self.shop.settings
-        behind = request.remote_addr if settings.proxies_count else ""
-        return settings.client_ip or plain_address(behind or request.ip)
+        return self.shop.settings.client_ip or address_of(self.request)
+
+    async def payer(self) -> Payer:
+        """Read who pays: the buyer's openids by appid; and the address."""
+        rows = await OPENIDS.read(buyer_id=self.buyer_id)
+        return Payer({row["appid"]: row["openid"] for row in rows}, self.client_ip())
 
     def idempotency_key(self) -> str:
         """Return the Idempotency-Key header. Raises IdempotencyKeyRequired."""
@@ -71,11 +80,14 @@ class Call(Generic[B]):
 
 @dataclass(frozen=True)
 class JsonAnswer:
-    """What a handler gives back: status, body and headers."""
+    """What a handler gives back: status and body.
+
+    `session` is the token that goes into the session cookie; "" clears the cookie.
+    """
 
     status: int
     body: msgspec.Struct | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    session: str | None = None
 
 
 Handler = Callable[..., Awaitable[JsonAnswer]]
@@ -95,9 +107,10 @@ class Route:
 
 
 class Api:
-    """Collects routes, and serves each as: read, check, run as a unit of work, answer."""
+    """A blueprint whose routes are served as: read, check, run as a unit of work, answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.blueprint = Blueprint(name)
         self.routes: list[Route] = []
 
     def __call__(
@@ -113,24 +126,22 @@ class Api:
         """Register the decorated handler."""
 
         def register(handler: Handler) -> Handler:
-            self.routes.append(Route(method, path, who, takes, gives, keyed, handler))
+            route = Route(method, path, who, takes, gives, keyed, handler)
+            self.routes.append(route)
+            sanic_path = re.sub(r"{(\w+)}", r"<\1:str>", path)
+            self.blueprint.add_route(
+                _serve(route), sanic_path, methods=[method], name=handler.__name__
+            )
             return handler
 
         return register
 
-    def attach(self, app: Sanic[Any, Any], shop: "Shop") -> None:
-        """Add every route to the server."""
-        for route in self.routes:
-            path = re.sub(r"{(\w+)}", r"<\1:str>", route.path)
-            app.add_route(
-                _serve(route, shop), path, methods=[route.method], name=route.handler.__name__
-            )
 
-
-def _serve(route: Route, shop: "Shop") -> Callable[..., Coroutine[Any, Any, HTTPResponse]]:
+def _serve(route: Route) -> Callable[..., Coroutine[Any, Any, HTTPResponse]]:
     async def serve(request: Request, **parts: str) -> HTTPResponse:
         if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,32}", part) for part in parts.values()):
             raise NotFound("not found")
+        shop: Shop = request.app.ctx.shop
 
         async def unit() -> JsonAnswer:
             buyer_id = identify(route.who, request, shop)
@@ -139,14 +150,16 @@ def _serve(route: Route, shop: "Shop") -> Callable[..., Coroutine[Any, Any, HTTP
 
         answer = await shop.checkout.work.run(unit(), seconds=UNIT_SECONDS)
         body = msgspec.json.encode(answer.body) if answer.body is not None else b""
-        return HTTPResponse(
-            body, answer.status, answer.headers, content_type="application/json; charset=utf-8"
-        )
+        response = HTTPResponse(body, answer.status, content_type=JSON_TYPE)
+        if answer.session is not None:
+            seconds = SECONDS if answer.session else 0
+            set_cookie(request, response, SESSION, answer.session, seconds=seconds)
+        return response
 
     return serve
 
 
-def identify(who: Who, request: Request, shop: "Shop") -> str:
+def identify(who: Who, request: Request, shop: Shop) -> str:
     """Return the buyer's id where one is needed: the token proves it, nothing is looked up.
 
     Raises LoginRequired, and NotFound where there is no admin token.
@@ -158,15 +171,22 @@ def identify(who: Who, request: Request, shop: "Shop") -> str:
         if not expected:
             raise NotFound("not found")
         if not hmac.compare_digest(token.encode(), expected.encode()):
+            log.warning("admin token refused", path=request.path)
             raise LoginRequired("the admin token is missing or wrong")
         return ""
-    token = _ascii(request.token) or _cookie(request, shop)
+    token = _ascii(request.token) or _session_cookie(request, shop)
     return shop.sessions.read(token)
 
 
 def buyer_of(request: Request) -> str:
     """Return the id of the buyer who asks, for routes of your own. Raises LoginRequired."""
     return identify("buyer", request, request.app.ctx.shop)
+
+
+def address_of(request: Request) -> str:
+    """Return the address of who sends this, behind SHOP_PROXIES_COUNT proxies."""
+    behind = request.remote_addr if request.app.ctx.shop.settings.proxies_count else ""
+    return plain_address(behind or request.ip)
 
 
 def plain_address(text: str) -> str:
@@ -179,9 +199,9 @@ def plain_address(text: str) -> str:
     return str(mapped or address)
 
 
-def _cookie(request: Request, shop: "Shop") -> str:
+def _session_cookie(request: Request, shop: Shop) -> str:
     """Return the session cookie; for a change only when our own page sends the request."""
-    token = _ascii(request.cookies.get(COOKIE))
+    token = read_cookie(request, SESSION)
     if not token:
         raise LoginRequired("log in first: there is no session")
     if request.method not in SAFE:
@@ -203,20 +223,39 @@ def _is_json(request: Request) -> None:
 
 
 def read(request: Request, takes: type[B]) -> B:
-    """Decode the body strictly. Raises BodyTooLarge, UnsupportedMediaType, BadRequest."""
+    """Decode the body strictly. Raises UnsupportedMediaType, BadRequest."""
     body = request.body
-    if len(body) > MAX_BODY:
-        raise BodyTooLarge(f"the body may have {MAX_BODY} bytes")
     if not body and takes is Nothing:
         return takes()
     _is_json(request)
     try:
+        _refuse_nul(body)
         return msgspec.json.decode(body, type=takes)
     except msgspec.ValidationError as error:
         message = str(error)  # it may repeat a name of 64 KiB
         raise BadRequest(message[:300], field=_field(message)[:100] or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("the body is not JSON that can be read") from error
+
+
+def _refuse_nul(body: bytes) -> None:
+    """Raise BadRequest for a text with a NUL character: no database takes one."""
+    if rb"\u0000" in body and (field := _nul_in(msgspec.json.decode(body))) is not None:
+        raise BadRequest("a NUL character is not allowed", field=field[:100] or None)
+
+
+def _nul_in(value: object, path: str = "") -> str | None:
+    """Return the path of the first text with a NUL character, None when there is none."""
+    if isinstance(value, str):
+        return path if "\0" in value else None
+    if isinstance(value, dict):
+        inner = [_nul_in(one, f"{path}.{name}".strip(".")) for name, one in value.items()]
+        names = [path for name in value if "\0" in name]
+        return next((field for field in inner + names if field is not None), None)
+    if isinstance(value, list):
+        elements = (_nul_in(one, f"{path}[{n}]") for n, one in enumerate(value))
+        return next((field for field in elements if field is not None), None)
+    return None
 
 
 def _field(message: str) -> str:
@@ -242,16 +281,22 @@ def failure(error: BaseException) -> tuple[int, Failure, int | None]:
     if isinstance(error, SanicException) and error.status_code < 500:
         status = error.status_code
         return status, Failure(CODES.get(status, "BAD_REQUEST"), str(error), request_id), None
+    if is_outage(error):
+        failed("request failed", error)
+        again = random.randint(1, 5)  # noqa: S311
+        return 503, Failure("OUTCOME_UNKNOWN", "the books are away, call again", request_id), again
     log.failure("request failed", error)
     return 500, Failure("INTERNAL", "something broke, it is in the log", request_id), None
 
 
 def answer_failure(request: Request, error: Exception) -> HTTPResponse:
-    """JsonAnswer an exception as JSON."""
+    """Answer an exception as JSON; a notification that could not be read, as its channel does."""
     status, body, retry_after = failure(error)
+    at = request.app.ctx.shop.checkout.channels.at(request.path)
+    if at is not None and status in (400, 408, 413):
+        reply = at[0].failed(status, body.message)
+        return HTTPResponse(reply.body, reply.status, content_type=reply.content_type)
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     if isinstance(error, SanicException):
         headers |= error.headers  # Allow on 405
-    return HTTPResponse(
-        msgspec.json.encode(body), status, headers, content_type="application/json; charset=utf-8"
-    )
+    return HTTPResponse(msgspec.json.encode(body), status, headers, content_type=JSON_TYPE)

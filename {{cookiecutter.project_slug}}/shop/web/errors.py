@@ -35,10 +35,10 @@ class WebError(Exception):
     """The base of what only the HTTP side raises; `more` helps the caller."""
 
     code = "INTERNAL"
-    retry_after: int | None = None
 
-    def __init__(self, message: str, **more: Any) -> None:
+    def __init__(self, message: str, *, retry_after: int | None = None, **more: Any) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.more = more
 
 
@@ -52,6 +52,12 @@ class BodyTooLarge(WebError):
     """Raised when a body is larger than the route takes."""
 
     code = "BODY_TOO_LARGE"
+
+
+class TooOften(WebError):
+    """Raised when an address, a buyer or an order asks too often; `retry_after` is in seconds."""
+
+    code = "TOO_MANY_REQUESTS"
 
 
 class UnsupportedMediaType(WebError):

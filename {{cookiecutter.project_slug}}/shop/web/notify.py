@@ -1,23 +1,22 @@
 """Notifications 通知: one handler for all channels; the engine commits first, then we answer."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
-from sanic import HTTPResponse, Request, Sanic
-
-if TYPE_CHECKING:
-    from shop.app import Shop
+from sanic import Blueprint, HTTPResponse, Request
 
 
-def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
-    """Add the notify path of every channel."""
+def blueprint_of(paths: Iterable[str]) -> Blueprint:
+    """Return the routes of the paths where notifications arrive."""
+    blueprint = Blueprint("notify")
+    for path in paths:
+        name = path.strip("/").replace("/", "_")
+        blueprint.add_route(receive, path, methods=["POST"], name=name)
+    return blueprint
 
-    async def receive(request: Request) -> HTTPResponse:
-        status, content_type, body = await shop.checkout.receive(
-            request.path, request.headers, request.body
-        )
-        return HTTPResponse(body, status, content_type=content_type)
 
-    for channel in shop.checkout.channels.values():
-        for path in channel.notifications:
-            name = path.strip("/").replace("/", "_")
-            app.add_route(receive, path, methods=["POST"], name=name)
+async def receive(request: Request) -> HTTPResponse:
+    """Hand a notification to the engine, and give its answer."""
+    status, content_type, body = await request.app.ctx.shop.checkout.receive(
+        request.path, request.headers, request.body
+    )
+    return HTTPResponse(body, status, content_type=content_type)

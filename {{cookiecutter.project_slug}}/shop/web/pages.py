@@ -1,28 +1,33 @@
-"""The H5 shop's files, its QR codes, and the file by which WeChat checks that a domain is yours."""
+"""The H5 shop's files, its pictures, and the file by which WeChat checks that a domain is yours."""
 
+import html
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import segno
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import NotFound
 
+from accounts.errors import LoginRequired
 from shop.settings import ROOT
-from shop.web.api import SAFE
+from shop.shop import Shop
+from shop.web.api import SAFE, Api, Call, JsonAnswer, answer_failure, buyer_of
+from shop.web.drawing import draw
+from shop.web.shapes import CollectView, Nothing, ShopView
 
-if TYPE_CHECKING:
-    from shop.app import Shop
-
+api = Api("pages")
 PAGES = ROOT / "pages"
 H5 = PAGES / "h5"
-JSSDK = "https://res.wx.qq.com"  # a mini program's web-view needs WeChat's own script
+A_DAY = "public, max-age=86400"
+FRESH = {"Cache-Control": "no-cache"}
+SVG = "image/svg+xml"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
+    ".svg": SVG,
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".webp": "image/webp",
@@ -30,49 +35,88 @@ TYPES = {
 }
 
 
-def attach(app: Sanic[Any, Any], shop: "Shop") -> None:
-    """Add `/`, `/h5/<file>`, `/qr.svg` and `/MP_verify_<token>.txt`."""
-    sandbox = shop.settings.sandbox_url
-    headers = {
-        "Cache-Control": "no-cache",
-        # WeChat's H5 page looks at the Referer: with no-referrer nobody could pay there
-        "Referrer-Policy": "strict-origin-when-cross-origin",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": f"default-src 'self' {sandbox}; img-src 'self' data:; "
-        f"script-src 'self' {sandbox} {JSSDK}; style-src 'self' 'unsafe-inline'; "
-        f"frame-ancestors 'none'; base-uri 'none'",
-    }
+@api("GET", "/api/shop", gives={200: ShopView}, who="anyone")
+async def show_shop(call: Call[Nothing]) -> JsonAnswer:
+    """Say what a page asks first: the name, whether there is a session, where to type amounts."""
+    settings = call.shop.settings
+    scenes = call.shop.checkout.payments.widget_scenes()
+    limits = settings.collect_fen
+    collect = CollectView(scenes, limits[0], limits[-1]) if scenes else None
+    return JsonAnswer(200, ShopView(settings.name, _is_logged_in(call.request), collect))
+
+
+def _is_logged_in(request: Request) -> bool:
+    try:
+        buyer_of(request)
+    except LoginRequired:
+        return False
+    return True
+
+
+def attach(app: Sanic[Any, Any], shop: Shop) -> None:
+    """Add `/`, `/h5/<file>`, pictures, `/MP_verify_<token>.txt`, and a page for what is missing."""
+    app.add_route(
+        _verify, r"/<name:MP_verify_[A-Za-z0-9]{1,64}\.txt>", methods=SAFE, name="mp_verify"
+    )
+    app.add_route(_picture, "/picture.svg", methods=SAFE, name="page_picture")
+    if not H5.is_dir():
+        return
 
     async def index(_: Request) -> HTTPResponse:
-        page = _file(H5, "index.html").decode()
-        if sandbox:  # the sandbox plays WeChat around the page; the page knows nothing of it
-            bridge = f'<script src="{sandbox}/bridge.js"></script>\n'
-            page = page.replace("<script", f"{bridge}<script", 1)
-        return HTTPResponse(page, headers=headers, content_type="text/html; charset=utf-8")
+        return HTTPResponse(_index(shop), headers=FRESH, content_type=TYPES[".html"])
 
     async def asset(_: Request, name: str) -> HTTPResponse:
         kind = TYPES.get(Path(name).suffix, "application/octet-stream")
-        return HTTPResponse(_file(H5, name), headers=headers, content_type=kind)
+        return HTTPResponse(_file(H5, name), headers=FRESH, content_type=kind)
 
-    async def code(request: Request) -> HTTPResponse:
-        """Draw the QR code 二维码 of a code_url; nothing else is drawn here."""
-        data = request.args.get("data", "")
-        if not re.fullmatch(r"(weixin://|https://qr\.)[!-~]{1,500}", data):
-            raise NotFound("not a code_url")
-        picture = io.BytesIO()
-        segno.make(data, error="m", micro=False).save(picture, kind="svg", scale=4, border=2)
-        return HTTPResponse(picture.getvalue(), headers=headers, content_type="image/svg+xml")
+    async def missing(request: Request, error: NotFound) -> HTTPResponse:
+        """Show a person the page, which says that there is nothing; a program gets JSON."""
+        if request.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+            return answer_failure(request, error)
+        return HTTPResponse(_index(shop), 404, FRESH, content_type=TYPES[".html"])
 
-    async def verify(_: Request, name: str) -> HTTPResponse:
-        return HTTPResponse(_file(PAGES, name), content_type="text/plain")
+    app.add_route(index, "/", methods=SAFE, name="page_index")
+    app.add_route(asset, "/h5/<name:str>", methods=SAFE, name="page_asset")
+    app.add_route(_code, "/qr.svg", methods=SAFE, name="page_code")
+    app.add_route(_icon, "/favicon.ico", methods=SAFE, name="page_icon")
+    app.exception(NotFound)(missing)
 
-    if H5.is_dir():
-        app.add_route(index, "/", methods=SAFE, name="page_index")
-        app.add_route(asset, "/h5/<name:str>", methods=SAFE, name="page_asset")
-        app.add_route(code, "/qr.svg", methods=SAFE, name="page_code")
-    app.add_route(
-        verify, r"/<name:MP_verify_[A-Za-z0-9]{1,64}\.txt>", methods=SAFE, name="mp_verify"
-    )
+
+def _index(shop: Shop) -> str:
+    """Return the page with the shop's name; in sandbox mode WeChat is played around it."""
+    page = _file(H5, "index.html").decode()
+    page = page.replace("$shop_name", html.escape(shop.settings.name))
+    if sandbox := shop.settings.sandbox_url:
+        bridge = f'<script src="{sandbox}/bridge.js"></script>\n'
+        page = page.replace("<script", f"{bridge}<script", 1)
+    return page
+
+
+async def _picture(request: Request) -> HTTPResponse:
+    """Draw the picture of a product that has none."""
+    sku = request.args.get("sku", "")
+    if not 1 <= len(sku) <= 64:
+        raise NotFound("no such product")
+    return HTTPResponse(draw(sku), headers={"Cache-Control": A_DAY}, content_type=SVG)
+
+
+async def _code(request: Request) -> HTTPResponse:
+    """Draw the QR code 二维码 of a code_url; nothing else is drawn here."""
+    data = request.args.get("data", "")
+    if not re.fullmatch(r"(weixin://|https://qr\.)[!-~]{1,250}", data):
+        raise NotFound("not a code_url")
+    picture = io.BytesIO()
+    segno.make(data, error="m", micro=False).save(picture, kind="svg", scale=4, border=2)
+    return HTTPResponse(picture.getvalue(), headers=FRESH, content_type=SVG)
+
+
+async def _icon(_: Request) -> HTTPResponse:
+    """Serve pages/h5/icon.svg where a browser asks by itself."""
+    return HTTPResponse(_file(H5, "icon.svg"), headers={"Cache-Control": A_DAY}, content_type=SVG)
+
+
+async def _verify(_: Request, name: str) -> HTTPResponse:
+    return HTTPResponse(_file(PAGES, name), content_type="text/plain")
 
 
 def _file(folder: Path, name: str) -> bytes:

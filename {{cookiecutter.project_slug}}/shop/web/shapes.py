@@ -10,6 +10,7 @@ from checkout.channels import known_scenes
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=999)]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Time = Annotated[datetime, msgspec.Meta(tz=True)]  # with its zone, as RFC 3339 wants it
 SCENES = list(known_scenes())
 Scene = Annotated[
     str, msgspec.Meta(pattern=f"^({'|'.join(SCENES)})$", extra_json_schema={"enum": SCENES})
@@ -102,17 +103,35 @@ class Me(msgspec.Struct):
 
 
 class ProductView(msgspec.Struct):
-    """One thing for sale, in fen."""
+    """One thing for sale, in fen; `image` is an address, null where a picture is to be drawn."""
 
     sku: str
     name: str
     price_fen: int
+    kind: str
+    image: str | None
 
 
-class Products(msgspec.Struct):
+class ProductsView(msgspec.Struct):
     """Everything for sale."""
 
     products: list[ProductView]
+
+
+class CollectView(msgspec.Struct):
+    """Where a buyer may type the amount, and from how much to how much, in fen."""
+
+    scenes: list[str]
+    min_fen: int
+    max_fen: int
+
+
+class ShopView(msgspec.Struct):
+    """What a page asks first; `collect` is null where no amount can be typed."""
+
+    name: str
+    logged_in: bool
+    collect: CollectView | None
 
 
 class ItemView(msgspec.Struct):
@@ -132,7 +151,7 @@ class PaymentView(msgspec.Struct):
     scene: str
     state: str
     transaction_id: str | None
-    paid_at: datetime | None
+    paid_at: Time | None
 
 
 class RefundView(msgspec.Struct):
@@ -141,7 +160,7 @@ class RefundView(msgspec.Struct):
     out_refund_no: str
     refund_fen: int
     state: str
-    created_at: datetime
+    created_at: Time
 
 
 class OrderView(msgspec.Struct):
@@ -154,9 +173,9 @@ class OrderView(msgspec.Struct):
     refunded_fen: int
     refunding_fen: int
     items: list[ItemView]
-    created_at: datetime
-    expires_at: datetime
-    paid_at: datetime | None
+    created_at: Time
+    expires_at: Time
+    paid_at: Time | None
     payments: list[PaymentView]
     refunds: list[RefundView]
 
@@ -219,8 +238,8 @@ class AdminPayment(msgspec.Struct):
     state: str
     total_fen: int
     transaction_id: str | None
-    created_at: datetime
-    paid_at: datetime | None
+    created_at: Time
+    paid_at: Time | None
 
 
 class AdminPayments(msgspec.Struct):
@@ -242,8 +261,8 @@ class AdminRefund(msgspec.Struct):
     reason: str
     trouble: str
     refund_id: str | None
-    created_at: datetime
-    refunded_at: datetime | None
+    created_at: Time
+    refunded_at: Time | None
 
 
 class AdminRefunds(msgspec.Struct):
@@ -262,7 +281,7 @@ class DifferenceView(msgspec.Struct):
     number: str
     here: str
     there: str
-    found_at: datetime
+    found_at: Time
 
 
 class DifferencePage(msgspec.Struct):
@@ -282,7 +301,7 @@ class AdminNotification(msgspec.Struct):
     outcome: str
     reason: str
     out_trade_no: str
-    received_at: datetime
+    received_at: Time
 
 
 class AdminNotifications(msgspec.Struct):

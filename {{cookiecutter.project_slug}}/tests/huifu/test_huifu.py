@@ -1,6 +1,9 @@
 """The folder huifu/ alone: what is signed, what is believed, and how a call can end."""
 
+import gzip
 import json
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -160,6 +163,33 @@ class TestCalls:
     async def test_an_answer_that_is_not_proved_is_an_unknown_outcome(self, body: bytes) -> None:
         with pytest.raises(HuifuUnknown, match="not proved"):
             await client(lambda request: httpx.Response(200, content=body)).call("/", {})
+
+    async def test_an_answer_that_a_proxy_packed_is_read(self) -> None:
+        answer = said(resp_code="00000100", resp_desc="ok")(httpx.Request("POST", "/")).content
+        packed = {"Content-Encoding": "gzip"}
+
+        def reply(_: httpx.Request) -> httpx.Response:
+            stream = httpx.ByteStream(gzip.compress(answer))
+            return httpx.Response(200, headers=packed, stream=stream)
+
+        assert (await client(reply).call("/", {}))["resp_desc"] == "ok"
+
+    @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+    async def test_a_few_kib_that_unpack_to_100_mb_are_an_unknown_outcome(
+        self, pack: Callable[[bytes], bytes]
+    ) -> None:
+        encoding = {"Content-Encoding": "gzip"}
+        bomb = pack(bytes(100_000_000))
+
+        def reply(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, headers=encoding, stream=httpx.ByteStream(bomb))
+
+        tracemalloc.start()
+        with pytest.raises(HuifuUnknown, match="too big"):
+            await client(reply).call("/", {})
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 20_000_000
 
     async def test_no_answer_is_an_unknown_outcome(self) -> None:
         def answer(request: httpx.Request) -> httpx.Response:

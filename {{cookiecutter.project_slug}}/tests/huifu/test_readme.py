@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import huifu
-from tests.sandbox.conftest import keys, sandbox_url  # noqa: F401  fixtures
+from kit.fixtures import keys, sandbox_url  # noqa: F401  fixtures
 
 FOLDER = Path(str(huifu.__file__)).parent
 
@@ -48,3 +48,12 @@ async def test_it_orders_and_queries(sandbox_url: str, tmp_path: Path, name: str
     assert program.returncode == 0, complaint.decode()
     assert "wx.requestPayment gets prepay_id=wx" in shown.decode()
     assert "trans_stat is P" in shown.decode()
+
+
+def test_both_languages_show_the_same_code() -> None:
+    blocks = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+    english, chinese = (
+        blocks.findall((FOLDER / name).read_text("utf-8"))
+        for name in ("README.md", "README.zh-CN.md")
+    )
+    assert english == chinese

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from wechat import meanings, numbers, refunds, transactions
+from kit.captured import SAYS, read
+from wechat import numbers, refunds, transactions
 from wechat.client import Client
 from wechat.errors import (
     AnswerNotProved,
@@ -35,15 +36,6 @@ CALLS: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "refund": lambda client: refunds.create(client, {"out_refund_no": "S123456R01"}),
     "refund_query": lambda client: refunds.query(client, out_refund_no="S123456R01"),
 }
-#: what an answer may mean -> the question that finds it
-SAYS: dict[str, Callable[[WeChatError], bool]] = {
-    "later": meanings.is_later,
-    "paid": meanings.is_paid,
-    "closed": meanings.is_closed,
-    "unknown number": meanings.is_unknown_number,
-    "same number other parameters": meanings.is_same_number_other_parameters,
-    "openid mismatch": meanings.is_openid_mismatch,
-}
 #: what an answer means -> the errors that are right, where it is not Refused alone
 KINDS: dict[str, tuple[type[WeChatError], ...]] = {
     "later": (RateLimited, TryAgain, Refused),
@@ -54,11 +46,6 @@ KINDS: dict[str, tuple[type[WeChatError], ...]] = {
 PROOFS = ("captured", "official", "report")
 NEEDED = {"source", "proof", "call", "given", "status", "means"}
 ALLOWED = NEEDED | {"request_id_number", "message_quoted", "body", "text", "xml", "form"}
-
-
-def read(path: Path) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return answer
 
 
 def body_of(answer: dict[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.wechat.test_notify import envelope
+from kit.protocol import envelope
 from wechat import combine, fields, notify
 from wechat.combine import SubOrder
 from wechat.errors import MalformedAnswer, OutcomeUnknown

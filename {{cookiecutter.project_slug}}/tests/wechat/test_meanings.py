@@ -43,6 +43,9 @@ QUESTIONS = (
         Refused(403, "NO_AUTH", "商户号该产品权限未开通"),
         Refused(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配，请检查后再试"),
         Refused(400, "INVALID_REQUEST", "订单金额或退款金额与之前请求不一致，请核实后再试"),
+        Refused(400, "INVALID_REQUEST", "申请退款金额超过订单可退金额"),
+        Refused(200, "PARAM_ERROR", "time_expire时间过短，刷卡至少1分钟，其他5分钟"),
+        Refused(200, "TRADE_STATE_ERROR", "订单生成后不能马上关单，最短间隔为5分钟"),
     ],
     ids=repr,
 )
@@ -91,7 +94,18 @@ def test_the_number_alone_is_enough(number: int, question: Callable[[WeChatError
 
 
 @pytest.mark.parametrize(
-    "message", ["系统繁忙，请稍后再试", "退款失败，请稍后重试", "请稍候再试", "可用余额不足"]
+    "message",
+    [
+        "系统繁忙，请稍后再试",
+        "退款失败，请稍后重试",
+        "请稍候再试",
+        "系统繁忙",
+        "可用余额不足",
+        "交易未结算资金不足，请使用可用余额退款",
+        "频率限制，1个月之前的订单请降低申请频率再重试",
+        "操作过于频繁，请1分钟后再试",
+        "退款正在处理中，请勿重复提交",
+    ],
 )
 def test_a_sentence_that_asks_to_come_back_is_no_refusal(message: str) -> None:
     assert meanings.is_later(Refused(400, "INVALID_REQUEST", message))

@@ -6,35 +6,11 @@ from typing import Any
 
 import pytest
 
+from kit.protocol import PAYMENT, envelope
 from wechat import keys, notify
 from wechat.cipher import open_resource
 from wechat.errors import DecryptFailed, MalformedAnswer, SignatureInvalid
 from wechat.trust import Trust
-
-PAYMENT = {
-    "mchid": "1900007291",
-    "appid": "wxd678efh567hg6787",
-    "out_trade_no": "S2026112100000001",
-    "transaction_id": "4200000000202611210000000001",
-    "trade_state": "SUCCESS",
-    "trade_state_desc": "支付成功",
-    "success_time": "2026-11-21T12:34:56+08:00",
-    "amount": {"total": 100, "payer_total": 100, "currency": "CNY", "payer_currency": "CNY"},
-}
-
-
-def envelope(world: Any, content: Any = PAYMENT, **changed: Any) -> dict[str, Any]:
-    text = content if isinstance(content, bytes) else json.dumps(content).encode()
-    resource = {**world.sealed(text, extra="transaction"), "original_type": "transaction"}
-    return {
-        "id": "3119dfba-e649-5eec-ab1e-3412bc4d2e17",
-        "create_time": "2026-11-21T12:34:57+08:00",
-        "event_type": "TRANSACTION.SUCCESS",
-        "resource_type": "encrypt-resource",
-        "summary": "支付成功",
-        "resource": resource | changed.pop("resource", {}),
-        **changed,
-    }
 
 
 async def test_the_published_notification_goes_all_the_way(vectors: Any, world: Any) -> None:

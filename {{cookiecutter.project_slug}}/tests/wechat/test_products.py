@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.wechat.test_transactions import MINE, ORDER, PAID
+from kit.protocol import MINE, ORDER, PAID
 from wechat import combine, fields, transactions
 from wechat.errors import MalformedAnswer
 

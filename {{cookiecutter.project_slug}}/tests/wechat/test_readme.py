@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +41,14 @@ def environment(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     (tmp_path / "apiclient_key.pem").write_bytes(private)
     values = {
-        "MCHID": world.merchant.mchid,
-        "SERIAL": world.merchant.serial,
-        "KEY": str(tmp_path / "apiclient_key.pem"),
-        "APIV3_KEY": world.merchant.apiv3_key.decode(),
-        "PUB_KEY_ID": next(iter(world.trust().public_keys)),
-        "PUB_KEY": public.decode(),
-        "APPID": "wxd678efh567hg6787",
-        "NOTIFY_URL": "https://shop.example.com/notify",
+        "WECHATPAY_MCHID": world.merchant.mchid,
+        "WECHATPAY_SERIAL": world.merchant.serial,
+        "WECHATPAY_PRIVATE_KEY": str(tmp_path / "apiclient_key.pem"),
+        "WECHATPAY_APIV3_KEY": world.merchant.apiv3_key.decode(),
+        "WECHATPAY_PUBLIC_KEY_ID": next(iter(world.trust().public_keys)),
+        "WECHATPAY_PUBLIC_KEY": public.decode(),
+        "WECHATPAY_APPID": "wxd678efh567hg6787",
+        "WECHATPAY_NOTIFY_URL": "https://shop.example.com/notify",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
@@ -61,9 +63,10 @@ async def test_the_program_of_the_readme_takes_a_payment(world: Any, environment
     prepaid = b'{"prepay_id":"wx2014"}'
     shop: dict[str, Any] = {}
     exec(program(), shop)
-    world.now = shop["time"].time()
-    shop["client"]._http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    fields = await shop["pay"]("oUpF8uMuAJO", "S2026112100000001", 100)
+    world.now = time.time()
+    shop["pay"].client._http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    ends = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    fields = await shop["start"]("S2026112100000001", "oUpF8uMuAJO", ends)
     text = "\n".join(["wxd678efh567hg6787", fields["timeStamp"], fields["nonceStr"]])
     sign.check(
         world.merchant.private_key.public_key(),
@@ -74,12 +77,19 @@ async def test_the_program_of_the_readme_takes_a_payment(world: Any, environment
     resource = world.sealed(json.dumps(payment).encode()) | {"original_type": "transaction"}
     times = {"id": "1", "event_type": "TRANSACTION.SUCCESS", "create_time": "2026-11-21T00:00:00Z"}
     body = json.dumps({**times, "resource": resource}).encode()
-    found = await shop["paid"](world.signed(body), body)
-    assert (found.out_trade_no, found.total_fen) == ("S2026112100000001", 100)
+    assert await shop["notified"](world.signed(body), body) == "S2026112100000001"
+    assert orders[0]["amount"] == {"total": 990, "currency": "CNY"}
+    assert datetime.fromisoformat(orders[0]["time_expire"]) == ends
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 80
+    assert len(README.splitlines()) <= 200
+
+
+def test_both_languages_show_the_same_code() -> None:
+    chinese = (FOLDER / "README.zh-CN.md").read_text("utf-8")
+    blocks = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+    assert blocks.findall(README) == blocks.findall(chinese)
 
 
 def test_the_folder_works_under_another_name(

@@ -9,35 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.protocol import MINE, ORDER, PAID
 from wechat import transactions
 from wechat.errors import MalformedAnswer, OutcomeUnknown, Refused, TryAgain
 from wechat.payment import Transaction
 
-ORDER: dict[str, Any] = {
-    "appid": "wxd678efh567hg6787",
-    "mchid": "1900007291",
-    "openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o",
-    "description": "茶",
-    "out_trade_no": "S2026112100000001",
-    "total_fen": 100,
-    "notify_url": "https://shop.example.com/notify/wechat/payment",
-    "time_expire": datetime(2026, 11, 21, 4, 30, 59, 999_999, tzinfo=UTC),
-}
-PAID: dict[str, Any] = {
-    "mchid": "1900007291",
-    "appid": "wxd678efh567hg6787",
-    "out_trade_no": "S2026112100000001",
-    "transaction_id": "4200000000202611210000000001",
-    "trade_type": "JSAPI",
-    "trade_state": "SUCCESS",
-    "trade_state_desc": "支付成功",
-    "bank_type": "CMC",
-    "attach": "",
-    "success_time": "2026-11-21T12:34:56+08:00",
-    "payer": {"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"},
-    "amount": {"total": 100, "payer_total": 90, "currency": "CNY", "payer_currency": "CNY"},
-}
-MINE = {"appid": "wxd678efh567hg6787", "mchid": "1900007291"}
 NUMBER = "S2026112100000001"
 
 

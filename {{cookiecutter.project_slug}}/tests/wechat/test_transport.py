@@ -1,7 +1,10 @@
 """Real sockets: was it sent or not, and what does every broken answer become?"""
 
 import asyncio
+import gzip
 import socket
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -200,3 +203,41 @@ async def test_what_the_reader_of_a_download_raises_stays_what_it_is(http: Any, 
         with pytest.raises(OSError, match="disk full"):
             async with transport.stream(http, httpx.URL(url), {}):
                 raise OSError("disk full")
+
+
+def packed(encoding: bytes, body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n"
+    return head % (encoding, len(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)]
+)
+async def test_an_answer_that_a_proxy_packed_is_read(
+    http: Any, serve: Any, encoding: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    async with serve(packed(encoding, pack(b"{}"))) as (url, _):
+        assert (await post(http, url)).body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)]
+)
+async def test_a_few_kib_that_unpack_to_100_mb_are_refused_and_never_unpacked(
+    http: Any, serve: Any, encoding: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    bomb = pack(bytes(100_000_000))
+    assert len(bomb) < 200_000
+    tracemalloc.start()
+    async with serve(packed(encoding, bomb)) as (url, _):
+        with pytest.raises(OutcomeUnknown, match="too big"):
+            await post(http, url)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * transport.MAX_ANSWER_BYTES
+
+
+async def test_an_encoding_that_nobody_asked_for_is_unknown(http: Any, serve: Any) -> None:
+    async with serve(packed(b"br", b"x")) as (url, _):
+        with pytest.raises(OutcomeUnknown, match="packed"):
+            await post(http, url)

@@ -163,15 +163,6 @@ def test_requests_ask_for_the_public_key_else_for_the_newest_certificate(world: 
     assert world.trust(public_key=False).serial_for_requests is None
 
 
-def test_the_skew_comes_from_proved_messages_only(world: Any) -> None:
-    trust = world.trust()
-    assert trust.skew is None
-    refused(trust, world.signed(BODY, age=20), b"changed", world.now)
-    assert trust.skew is None
-    trust.verify(world.signed(BODY, age=20), BODY, now=world.now)
-    assert trust.skew == -20
-
-
 def load(world: Any, trust: Trust, content: Any, serial: str = SERIAL, **options: Any) -> None:
     answer = world.answer(content, serial=serial, **options)
     trust.load_certificates(content, answer.headers, answer.content, now=world.now)

@@ -1,0 +1,197 @@
+"""Writes that are committed together or not at all, in as few messages as the database takes.
+
+To send a message and to hear the answer costs our processor more than a write costs the database,
+and BEGIN, six writes and COMMIT are eight messages. PostgreSQL takes all of it as one statement,
+MySQL as one message and a COMMIT; SQLite is in our own process, there nothing is sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
+from tortoise.exceptions import OperationalError
+from tortoise.models import Model
+
+from checkout import sql
+from checkout.models import Order, Payment, Refund
+from checkout.work import AfterCommit, Overtaken, causes, transaction
+
+MISSED = "22012"  # the SQLSTATE of a division by zero
+
+
+class Write(NamedTuple):
+    """One statement that must meet a row; `{parent}` in its text is the id of an earlier one's."""
+
+    text: str
+    values: list[Any]
+    parent: int | None = None
+    row: Model | None = None
+
+
+class Writes:
+    """What one fact changes, collected first, then written in this order.
+
+    Nothing is written before `commit`, or `send` in an open transaction, and nothing can be read
+    in between: where a statement's answer decides what follows, open a transaction instead.
+    """
+
+    def __init__(self, after: AfterCommit | None = None) -> None:
+        self.after = after or AfterCommit()
+        self._writes: list[Write] = []
+
+    def run(self, statement: sql.Statement, **values: Any) -> None:
+        """Add an UPDATE; one that meets no row undoes all of it."""
+        self._writes.append(Write(statement.text, statement.converted(values)))
+
+    def move(self, row: Order | Payment | Refund, state: str, **values: Any) -> None:
+        """Add the compare-and-set of a state; `row` is changed once it is committed."""
+        moved = {"state": state, **values}
+        self.run(sql.compare_and_set_of(row, **values), id=row.id, state__was=row.state, **moved)
+        self.after.call(partial(_change, row, moved))
+
+    def insert(self, row: Model) -> None:
+        """Add a row; it gets its id."""
+        self._add(type(row), [sql.fields_of(row)], row)
+
+    def insert_all(self, table: type[Model], *rows: Mapping[str, Any], **parent: Model) -> None:
+        """Add rows of one table, by field names.
+
+        `order_id=order` is the id that `order` gets, which is inserted by these writes, too.
+        """
+        self._add(table, rows, None, **parent)
+
+    def _add(
+        self,
+        table: type[Model],
+        rows: Sequence[Mapping[str, Any]],
+        row: Model | None,
+        **parent: Model,
+    ) -> None:
+        column, first = next(iter(parent.items()), ("", None))
+        text, values = sql.insert_of(table, rows, parent=column)
+        inserted = [write.row for write in self._writes]
+        self._writes.append(Write(text, values, inserted.index(first) if first else None, row))
+
+    async def commit(self) -> None:
+        """Write all of it as one transaction of its own.
+
+        Raises Overtaken when an UPDATE met no row, IntegrityError when something is there already.
+        """
+        await self.send()
+        self.after.run()
+
+    async def send(self) -> None:
+        """Write all of it, in the open transaction if there is one; raises what `commit` raises."""
+        if not self._writes:
+            return
+        connection = Order._meta.db
+        send = {"postgres": _as_one_statement, "mysql": _as_one_message}
+        await send.get(connection.capabilities.dialect, _one_by_one)(connection, self._writes)
+
+
+def _change(row: Model, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+# -- PostgreSQL
+
+
+async def _as_one_statement(connection: BaseDBAsyncClient, writes: Sequence[Write]) -> None:
+    text = _with(tuple((write.text, write.parent) for write in writes))
+    values = list(chain.from_iterable(write.values for write in writes))
+    try:
+        [ids] = await connection.execute_query_dict(text, values)
+    except OperationalError as error:
+        if any(getattr(cause, "sqlstate", None) == MISSED for cause in causes(error)):
+            raise Overtaken("a row is no longer as it was read") from None
+        raise
+    for n, write in enumerate(writes):
+        _identify(write.row, ids[f"id{n}"])
+
+
+@lru_cache
+def _with(writes: tuple[tuple[str, int | None], ...]) -> str:
+    """Build `WITH w0 AS (UPDATE …), w1 AS (INSERT …) SELECT …`, an error if a write met no row.
+
+    1 / 0 undoes all of it. They are carried out as they are asked for, in their order.
+    """
+    parts, ids = [], []
+    for n, (text, parent) in enumerate(writes):
+        statement = text.format(parent=f"(SELECT id FROM w{parent})")  # noqa: S608
+        parts.append(f"w{n} AS ({statement} RETURNING id)")
+        ids.append(f"(SELECT min(id) + 0 / count(*) FROM w{n}) AS id{n}")  # noqa: S608
+    return sql.placeholders(f"WITH {', '.join(parts)} SELECT {', '.join(ids)}", "postgres")
+
+
+# -- MySQL
+
+
+async def _as_one_message(connection: BaseDBAsyncClient, writes: Sequence[Write]) -> None:
+    from tortoise.backends.mysql.client import translate_exceptions  # there is a driver now
+
+    await translate_exceptions(_send)(connection, writes)
+
+
+async def _send(client: BaseDBAsyncClient, writes: Sequence[Write]) -> None:
+    """Send BEGIN and all writes, look at the answers, then commit."""
+    is_inside = isinstance(client, TransactionalDBClient)
+    text = _script(tuple(write.text for write in writes), is_inside=is_inside)
+    values = list(chain.from_iterable(write.values for write in writes))
+    async with client.acquire_connection() as connection:
+        try:
+            async with connection.cursor() as cursor:
+                await cursor.execute(text, values)
+                for n, write in enumerate(writes):
+                    if n or not is_inside:
+                        await cursor.nextset()
+                    _check(cursor.rowcount)
+                    _identify(write.row, cursor.lastrowid)
+            if not is_inside:
+                await connection.commit()
+        except Exception:
+            if not is_inside:  # also after a lock that was waited for too long: by itself
+                await connection.rollback()  # that undoes one statement only
+            raise
+
+
+@lru_cache
+def _script(texts: tuple[str, ...], *, is_inside: bool) -> str:
+    begin = () if is_inside else ("BEGIN",)
+    script = "; ".join((*begin, *texts)).format(parent="LAST_INSERT_ID()")
+    return sql.placeholders(script, "mysql")
+
+
+# -- SQLite
+
+
+async def _one_by_one(connection: BaseDBAsyncClient, writes: Sequence[Write]) -> None:
+    if not isinstance(connection, TransactionalDBClient):
+        async with transaction():
+            await _one_by_one(Order._meta.db, writes)
+        return
+    for write in writes:
+        await _write(connection, write, writes)
+
+
+async def _write(connection: BaseDBAsyncClient, write: Write, writes: Sequence[Write]) -> None:
+    parent = writes[write.parent].row if write.parent is not None else None
+    text = sql.placeholders(write.text.format(parent=parent.pk if parent else ""), "sqlite")
+    if write.row is not None:
+        _identify(write.row, await connection.execute_insert(text, write.values))
+        return
+    touched, _ = await connection.execute_query(text, write.values)
+    _check(touched)
+
+
+def _check(touched: int) -> None:
+    if not touched:
+        raise Overtaken("a row is no longer as it was read")
+
+
+def _identify(row: Model | None, new_id: int) -> None:
+    if row is not None:
+        row.pk = new_id
+        row._saved_in_db = True

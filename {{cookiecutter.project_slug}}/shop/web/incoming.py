@@ -1,0 +1,83 @@
+"""What arrives is bounded before it is kept: its size, its time, its characters."""
+
+import asyncio
+from typing import Any
+
+from sanic import Request
+from sanic.exceptions import BadRequest, PayloadTooLarge
+from sanic.http.http1 import Http
+from sanic.server import HttpProtocol
+
+from checkout.notifications import MAX_BODY as MAX_NOTIFICATION
+from shop.web.errors import BodyTooLarge
+
+MAX_BODY = 64 * 1024
+#: what is too large is thrown away up to this much, so that the sender hears why; then it is cut
+MAX_DISCARDED = 8 * 1024 * 1024
+HEAD_SECONDS = 10
+BODY_SECONDS = 20
+
+
+class TooSlow(BadRequest):
+    """Raised when a head or a body does not arrive in time."""
+
+    status_code = 408
+
+
+class Incoming(Request):
+    """A request whose body may have 64 KiB, a notification's 2 MiB; more is never kept."""
+
+    async def receive_body(self) -> None:
+        """Read the body; refuse it by its Content-Length, or as soon as it is too large."""
+        stream: Any = self.stream
+        is_notification = self.path.startswith("/notify/")
+        stream.request_max_size = MAX_NOTIFICATION if is_notification else MAX_BODY
+        try:
+            await super().receive_body()  # type: ignore[no-untyped-call]
+        except PayloadTooLarge as error:
+            most = stream.request_max_size
+            stream.request_max_size = MAX_DISCARDED
+            raise BodyTooLarge(f"the body may have {most} bytes") from error
+
+
+class Patience(Http):
+    """Sanic's HTTP connection, with an end to its patience.
+
+    Sanic's own timeouts begin again with every byte: who sends a byte now and then would hold a
+    connection for ever.
+    """
+
+    __slots__ = ("body_until",)
+    body_until: float
+
+    async def http1_request_header(self) -> None:
+        """Read a head, within HEAD_SECONDS of its first byte."""
+        try:
+            async with asyncio.timeout(HEAD_SECONDS):
+                await super().http1_request_header()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise TooSlow("the head of the request did not arrive in time") from None
+        self.body_until = asyncio.get_running_loop().time() + BODY_SECONDS
+
+    async def read(self) -> bytes | None:
+        """Read a piece of a body, within BODY_SECONDS of the head."""
+        try:
+            async with asyncio.timeout_at(self.body_until):
+                return await super().read()
+        except TimeoutError:
+            self.keep_alive = False
+            raise TooSlow("the body did not arrive in time") from None
+
+
+def be_impatient() -> None:
+    """Let every connection of this process be one of ours; Sanic has no setting for its class."""
+    HttpProtocol.HTTP_CLASS = Patience
+
+
+def refuse_nul(request: Request) -> None:
+    """Raise BadRequest for a NUL character in the address or in a header.
+
+    No database takes one, and nobody types one.
+    """
+    if b"%00" in request.raw_url or b"\0" in request.head:
+        raise BadRequest("a NUL character is not allowed")

@@ -1,0 +1,1 @@
+"""The helpers of all tests: whoever tests the shop begins here."""
