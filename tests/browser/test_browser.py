@@ -88,7 +88,7 @@ async def test_reload_and_back_find_the_same_things_again(visit: Visit) -> None:
     await visit.order()
     await visit.tap("sandbox-cancel")
     number = visit.number
-    await visit.page.reload()
+    await visit.reload()
     await visit.has("OPEN")
     assert visit.number == number
     await visit.page.go_back()
@@ -110,7 +110,7 @@ async def test_what_the_cashier_says_is_not_believed(visit: Visit) -> None:
     await visit.tap("pay")
     await visit.has("CONFIRMING")
     number = visit.number
-    await visit.page.reload()
+    await visit.reload()
     await visit.has("CONFIRMING")
     [order] = [
         order

@@ -54,7 +54,7 @@ async def stays_told(visit: Visit) -> None:
     await nothing_asks_to_pay(visit)
     await asks_again(visit)
     await nothing_asks_to_pay(visit)
-    await visit.page.reload()
+    await visit.reload()
     await expect(shown).to_be_visible()
     await nothing_asks_to_pay(visit)
     await visit.tap("orders-link")
@@ -80,7 +80,7 @@ async def test_who_has_paid_in_wechat_is_not_asked_again(
     await expect(state).to_be_visible()
     await stays_told(visit)
     faults()
-    await visit.page.reload()
+    await visit.reload()
     await expect(visit.page.locator("[data-state=PAID]")).to_be_visible(timeout=SLOW)
 
 
@@ -102,7 +102,7 @@ async def test_who_comes_back_to_a_phone_s_browser_is_asked_first(
         await asks_again(visit)
         await stays_told(visit)
         faults()
-        await visit.page.reload()
+        await visit.reload()
         await expect(visit.page.locator("[data-state=PAID]")).to_be_visible(timeout=SLOW)
 
 
@@ -121,7 +121,7 @@ async def test_who_scanned_the_code_says_so_and_is_not_asked_again(
         await visit.tap("check")
         await stays_told(visit)
         faults()
-        await visit.page.reload()
+        await visit.reload()
         await expect(visit.page.locator("[data-state=PAID]")).to_be_visible(timeout=SLOW)
 
 

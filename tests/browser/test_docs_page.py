@@ -22,6 +22,11 @@ async def reader(demo: Demo, browser: Browser) -> AsyncIterator[Visit]:
         yield visit
 
 
+async def read(visit: Visit, language: str) -> None:
+    """Open /docs."""
+    await visit.page.goto(f"{visit.demo.shop}/docs?lang={language}")
+
+
 @asynccontextmanager
 async def call(visit: Visit, name: str) -> AsyncIterator[Locator]:
     """Open a call by its link in the contents; give its form, and wait for its answer."""
@@ -43,7 +48,7 @@ async def send(visit: Visit, name: str, status: str) -> str:
 
 @pytest.mark.thorough
 async def test_a_reader_logs_in_orders_pays_and_refunds_by_trying_it(reader: Visit) -> None:
-    await reader.open("/docs?lang=en")
+    await read(reader, "en")
     async with call(reader, "place_order") as form:
         await form.get_by_role("button", name="Log in as a new buyer").click()
         await expect(form.locator(".status")).to_contain_text("200 OK")
@@ -77,7 +82,7 @@ async def test_nothing_is_pale_or_wider_than_the_screen(
 ) -> None:
     for scheme in ({}, DARK):
         async with visiting(demo, browser, **DESKTOP, **scheme) as visit:
-            await visit.open(f"/docs?lang={language}")
+            await read(visit, language)
             await audit(visit)
 
 
@@ -86,7 +91,7 @@ async def test_on_a_phone_the_contents_fold_and_lead_to_a_call(
     demo: Demo, browser: Browser, language: str
 ) -> None:
     async with visiting(demo, browser) as visit:
-        await visit.open(f"/docs?lang={language}")
+        await read(visit, language)
         contents = visit.page.locator(".contents")
         await contents.locator("summary").tap()
         await contents.locator("a[href='#place_order']").tap()
@@ -98,7 +103,7 @@ async def test_on_a_phone_the_contents_fold_and_lead_to_a_call(
 
 
 async def test_the_keyboard_opens_a_call_and_the_switch_keeps_the_place(reader: Visit) -> None:
-    await reader.open("/docs?lang=en")
+    await read(reader, "en")
     await reader.page.locator("#me > summary").focus()
     await reader.page.keyboard.press("Enter")
     await expect(reader.page.locator("#me .inside")).to_be_visible()

@@ -121,10 +121,11 @@ async def test_one_language_at_a_time_is_chosen_once(visit: Visit) -> None:
     await visit.open()
     await visit.sees("orders-link", "我的订单")
     chinese = await visit.page.inner_text("main")
+    assert "龙井" in chinese
     assert "Longjing" not in chinese
     await visit.tap("language")
     await visit.sees("orders-link", "My orders")
-    await visit.page.reload()
+    await visit.reload()
     await visit.sees("orders-link", "My orders")
     english = await visit.page.inner_text("main") + await visit.page.inner_text("footer")
     assert "Longjing" in english

@@ -97,7 +97,8 @@ async def test_a_desktop_shows_a_code_that_a_phone_scans(demo: Demo, browser: Br
         await fill_and_pay(visit)
         code = visit.page.get_by_test_id("code")
         await expect(code).to_be_visible()
-        assert await code.evaluate("image => image.complete && image.naturalWidth > 100")
+        await expect(code).to_have_js_property("complete", True)
+        assert await code.evaluate("image => image.naturalWidth") > 100
         url = await code.get_attribute("data-code-url")
         assert re.fullmatch(r"weixin://wxpay/bizpayurl\?pr=[\w-]+", url or "")
         await picture(visit.page, "code")
@@ -154,7 +155,7 @@ async def test_wecom_and_a_page_without_a_bridge_say_open_in_wechat(
         )
         await fill_and_pay(visit)
         notice = visit.page.get_by_test_id("open-in-wechat")
-        await expect(notice).to_contain_text("请在微信中打开", timeout=9_000)
+        await expect(notice).to_contain_text("请在微信中打开")
 
 
 async def test_the_demo_can_be_looked_at_from_every_place(demo: Demo, browser: Browser) -> None:

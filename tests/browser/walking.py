@@ -99,8 +99,18 @@ class Visit:
             self.problems.append(f"{message.text} {message.location['url']}")
 
     async def open(self, path: str = "/") -> None:
-        """Open a page of the shop."""
+        """Open a page of the shop, and wait for what it shows."""
         await self.page.goto(self.demo.shop + path)
+        await self.shows_something()
+
+    async def reload(self) -> None:
+        """Load the page again, and wait for what it shows."""
+        await self.page.reload()
+        await self.shows_something()
+
+    async def shows_something(self) -> None:
+        """Wait until the page says more than that it is loading, also after a login."""
+        await expect(self.page.locator("#view > :not(.quiet)").first).to_be_visible()
 
     async def tap(self, name: str, sku: str = "") -> None:
         """Tap what carries this hook."""
