@@ -96,7 +96,14 @@ def _add_wechat_pay(app: Sanic[Any, Any], state: State) -> None:
     )
     for n, route in enumerate(routes):
         view = exchange.signed_view(state, route)
-        app.add_route(view, route.path, methods=[route.method], name=f"v3_{n}", unquote=True)
+        app.add_route(
+            view,
+            route.path,
+            methods=[route.method],
+            name=f"v3_{n}",
+            unquote=True,
+            error_format="json",  # said, or Sanic reads the source of every handler to find out
+        )
 
 
 def _order_routes(base: str, *, partner: bool) -> Iterator[Route]:
@@ -145,7 +152,8 @@ def _add_protocols(app: Sanic[Any, Any], state: State) -> None:
 def _add_logins(app: Sanic[Any, Any], state: State) -> None:
     for path, (name, handler) in (login.CALLS | cgi.CALLS).items():
         view = exchange.login_view(state, name, handler)
-        app.add_route(view, path, methods=["GET", "POST"], name=handler.__name__)
+        methods = ["GET", "POST"]
+        app.add_route(view, path, methods, name=handler.__name__, error_format="json")
 
 
 def _add_pages(app: Sanic[Any, Any], state: State) -> None:

@@ -76,7 +76,8 @@ def attach(app: Sanic[Any, Any], state: State) -> None:
         ]
     for path, name, handler in calls:
         route_name = path.strip("/").replace("/", "_")
-        app.add_route(view(state, name, handler), path, methods=["POST"], name=route_name)
+        answer = view(state, name, handler)
+        app.add_route(answer, path, methods=["POST"], name=route_name, error_format="json")
     download = partial(statements.download, state)
     app.add_route(download, "/huifu/statement", name="huifu_statement")
     state.credentials["huifu"] = keys().shown()

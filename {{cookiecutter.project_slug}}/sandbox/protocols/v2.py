@@ -81,7 +81,8 @@ def attach(app: Sanic[Any, Any], state: State) -> None:
     for path, name, handler in calls:
         route_name = path.strip("/").replace("/", "_")
         answer = view(state, name, handler)
-        app.add_route(answer, path, methods=["POST", "GET"], name=route_name)
+        methods = ["POST", "GET"]
+        app.add_route(answer, path, methods, name=route_name, error_format="text")
 
 
 def unified_order(state: State, parameters: Fields, host: str) -> Fields:

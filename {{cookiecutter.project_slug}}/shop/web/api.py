@@ -130,7 +130,11 @@ class Api:
             self.routes.append(route)
             sanic_path = re.sub(r"{(\w+)}", r"<\1:str>", path)
             self.blueprint.add_route(
-                _serve(route), sanic_path, methods=[method], name=handler.__name__
+                _serve(route),
+                sanic_path,
+                methods=[method],
+                name=handler.__name__,
+                error_format="json",  # said, or Sanic reads the source of every handler to find out
             )
             return handler
 

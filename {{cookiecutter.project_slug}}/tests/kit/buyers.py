@@ -8,7 +8,7 @@ import httpx
 
 from accounts.models import Identity
 from checkout.models import Order
-from kit.running import ADMIN_TOKEN, BuyerClient, RunningShop
+from kit.running import ADMIN_TOKEN, BuyerClient, RunningShop, http_client
 from kit.waiting import until
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -63,7 +63,7 @@ class Browser:
 
     def __init__(self, running: RunningShop, openid: str) -> None:
         self.running, self.openid = running, openid
-        self.http = httpx.AsyncClient(base_url=running.origin, trust_env=False, timeout=30)
+        self.http = http_client(running.origin, timeout=30)
 
     async def start(self, return_to: str = "/") -> str:
         """Begin a login; return the address of the callback that WeChat redirects to."""

@@ -3,8 +3,8 @@
 import itertools
 import shutil
 import socket
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import httpx
@@ -16,14 +16,24 @@ from kit import owner
 from kit.answers import note_surprise
 from kit.databases import Servers
 from kit.logs import Diary
-from kit.running import MoreSettings, RunningShop, settings
+from kit.running import MoreSettings, RunningShop, http_client, settings
 from sandbox.keys import Keys, make_keys
 from sandbox.testing import running_sandbox, serve
 from shop import database
 from shop.app import build
 from shop.web.server import server_of
+from wechat import keys as wechat_keys
 
 _names = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys_are_checked_once() -> Iterator[None]:
+    """Let every shop of the tests share its keys: to see whether primes are primes takes 25 ms."""
+    loaders = tuple(cache(load) for load in wechat_keys._LOADERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wechat_keys, "_LOADERS", loaders)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +97,7 @@ async def sandbox_url(keys: Keys) -> AsyncIterator[str]:
 async def running(
     sandbox_url: str, database_url: str, more_settings: MoreSettings
 ) -> AsyncIterator[RunningShop]:
-    async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=20) as sandbox:
+    async with http_client(sandbox_url, timeout=20) as sandbox:
         known = (await sandbox.get("/_sandbox/credentials")).json()
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -101,7 +111,7 @@ async def running(
         server.register_middleware(partial(note_surprise, surprises), "response")
         async with (
             serve(server, listener),
-            httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
+            http_client(url, timeout=30) as http,
         ):
             yield RunningShop(built, http, sandbox, known)
         assert surprises == [], "errors that /docs does not name: shop/web/docs/failures.py"

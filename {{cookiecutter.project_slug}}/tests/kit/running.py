@@ -16,6 +16,11 @@ ADMIN_TOKEN = "admin-token-of-the-tests-0123456789abcdef"
 MoreSettings = dict[str, str] | Callable[[dict[str, Any]], dict[str, str]]
 
 
+def http_client(url: str, *, timeout: float) -> httpx.AsyncClient:
+    """Return a client for plain HTTP; reading the certificates of the world takes 20 ms."""
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=timeout, verify=False)
+
+
 @dataclass
 class RunningShop:
     """A running shop, its sandbox, and clients for both."""
