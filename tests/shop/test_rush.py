@@ -1,6 +1,8 @@
-"""In a rush of payments WeChat is answered first: the owner's functions take turns."""
+"""In a rush those who wait for an answer come first: the owner's functions and the sweep wait."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -8,10 +10,23 @@ import pytest
 from checkout import events
 from checkout.clock import Clock
 from checkout.events import Events, Hooks
+from checkout.lanes import Lane
 from checkout.models import Event, Order
-from checkout.work import Work
+from checkout.work import RUSH, Work
+from kit.waiting import until
 
 CLOCK = Clock()
+
+
+@asynccontextmanager
+async def waiting(work: Work, callers: int) -> AsyncIterator[None]:
+    """Let so many callers wait for an answer."""
+    answered = asyncio.Event()
+    calls = [asyncio.create_task(work.run(answered.wait(), seconds=10)) for _ in range(callers)]
+    await asyncio.sleep(0)
+    yield
+    answered.set()
+    await asyncio.gather(*calls)
 
 
 class Watched(Events):
@@ -53,3 +68,54 @@ async def test_what_has_waited_too_long_is_left_to_the_sweep() -> None:
     watched = Watched(seconds=0)
     await watched.rush(lease=timedelta(seconds=events.QUICK_SECONDS / 2))
     assert watched.ran == 0
+
+
+async def test_in_a_rush_hooks_wait_until_callers_are_answered() -> None:
+    watched = Watched(seconds=0)
+    async with waiting(watched.work, RUSH + 1):
+        watched._start(Event(due_at=CLOCK.now() + timedelta(seconds=60)), Order(), None)
+        await asyncio.sleep(3 * events.A_BREATH)
+        assert watched.ran == 0
+    assert await watched.work.drain(seconds=10) == 0
+    assert watched.ran == 1
+
+
+async def test_on_a_quiet_day_hooks_wait_for_nobody() -> None:
+    watched = Watched(seconds=0)
+    async with waiting(watched.work, RUSH):
+        watched._start(Event(due_at=CLOCK.now() + timedelta(seconds=60)), Order(), None)
+        await asyncio.sleep(0.01)
+        assert watched.ran == 1
+
+
+async def test_a_rush_that_goes_on_does_not_keep_hooks_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "WAITS_IN_A_RUSH", 0.05)
+    watched = Watched(seconds=0)
+
+    async def has_run() -> bool:
+        return watched.ran == 1
+
+    async with waiting(watched.work, RUSH + 1):
+        watched._start(Event(due_at=CLOCK.now() + timedelta(seconds=60)), Order(), None)
+        await until(has_run)
+
+
+async def test_in_a_rush_the_sweep_looks_at_what_is_long_overdue_only() -> None:
+    work, until_when = Work(), []
+
+    async def due(now: Any, _: int) -> list[Any]:
+        until_when.append(now)
+        return []
+
+    async def handle(_: Any) -> None:
+        raise AssertionError("nothing is due")
+
+    waits = timedelta(seconds=20)
+    lane = Lane("payments", due, handle, CLOCK, work, slots=1, waits=waits)
+    async with waiting(work, RUSH + 1):
+        await lane.turn()
+    await lane.turn()
+    later = until_when[1] - until_when[0]
+    assert waits <= later < waits + timedelta(seconds=10)

@@ -6,12 +6,14 @@ sweep runs again. A bounded number of hooks runs at once, and none longer than i
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from checkout import log, sql
 from checkout.clock import Clock
@@ -23,8 +25,10 @@ AT_ONCE = 32  # hooks that run right after their commits; those of the sweep hav
 FIRST_LEASE = timedelta(seconds=3)  # the event of a process that died is soon run by another one
 QUICK_SECONDS = 1  # most hooks have ended by then; a slower one gets a longer lease
 QUICK = timedelta(seconds=QUICK_SECONDS)
-TOGETHER = 8  # hooks that are started, and noted as done, together
+TOGETHER = 16  # hooks that are started, and noted as done, together
 PATIENCE = 0.05  # seconds until the next hooks are started beside one that takes longer
+WAITS_IN_A_RUSH = 1.0  # second, at most: then hooks are called beside everything else
+A_BREATH = 0.02  # seconds between two looks whether the rush is over
 SECONDS = 30  # then a hook is cancelled, counts as failed and is called again; less than the lease
 IN_ORDER = timedelta(seconds=30)  # until an earlier event of the order is looked for again
 RETRIES = (3, 30, 60, 300, 900, 3600)  # seconds
@@ -55,6 +59,15 @@ class Hooks:
     """Is told each committed move, order, payment or refund and its new state; it must not fail."""
 
 
+class Waiting(NamedTuple):
+    """An event that is committed, and whose hook is about to be called; `since` is monotonic."""
+
+    event: Event
+    order: Order
+    refund: Refund | None
+    since: float
+
+
 class Events:
     """Write events down, and run them."""
 
@@ -63,7 +76,7 @@ class Events:
         self._clock = clock
         self._work = work
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._waiting = deque[tuple[Event, Order, Refund | None]]()
+        self._waiting = deque[Waiting]()
         self._done = list[Event]()
 
     async def write(
@@ -94,36 +107,42 @@ class Events:
 
     def _start(self, event: Event, order: Order, refund: Refund | None) -> None:
         """Let it run in its turn; when too many hooks hang, the sweep will in a moment."""
-        self._waiting.append((event, order, refund))
+        self._waiting.append(Waiting(event, order, refund, time.monotonic()))
         if len(self._waiting) == 1:
             self._work.start(self._run_waiting())
 
     async def _run_waiting(self) -> None:
-        """Start a few hooks at a time, so that in a rush the answers to WeChat come first.
+        """Start a few hooks at a time; in a rush the answers to WeChat and to buyers come first.
 
         Hooks that take longer are not waited for. What has waited too long is left to the sweep.
         """
         while self._waiting:
+            while self._work.is_rush and not self._has_waited():
+                await asyncio.sleep(A_BREATH)
             batch = list(islice(self._waiting, TOGETHER))
-            calls = [self._work.start(self._at_once(*one)) for one in batch if self._may_run(*one)]
+            calls = [self._work.start(self._at_once(one)) for one in batch if self._may_run(one)]
             if calls:
                 await asyncio.wait(calls, timeout=PATIENCE)
             await self._write_done()
             for _ in batch:
                 self._waiting.popleft()  # only now: a task runs as long as something waits
 
-    def _may_run(self, event: Event, *_: object) -> bool:
-        in_time = event.due_at is not None and self._clock.now() + QUICK < event.due_at
+    def _has_waited(self) -> bool:
+        return time.monotonic() - self._waiting[0].since > WAITS_IN_A_RUSH
+
+    def _may_run(self, one: Waiting) -> bool:
+        due_at = one.event.due_at
+        in_time = due_at is not None and self._clock.now() + QUICK < due_at
         return in_time and not self._slots.locked()
 
-    async def _at_once(self, event: Event, order: Order, refund: Refund | None) -> None:
+    async def _at_once(self, one: Waiting) -> None:
         try:
             async with self._slots:
-                await self._run(event, order, refund)
+                await self._run(one.event, one.order, one.refund)
             if not self._waiting:
                 await self._write_done()
         except Exception as error:  # its lease runs out, then the sweep runs it
-            failed("event not finished", error, event_id=event.event_id)
+            failed("event not finished", error, event_id=one.event.event_id)
 
     async def run(self, event: Event) -> None:
         """Run an event that is due and leased to the caller."""

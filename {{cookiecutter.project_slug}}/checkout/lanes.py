@@ -28,11 +28,19 @@ class Lane:
     """Claim due rows, and handle a few of them at a time.
 
     `due` reads at most so many rows that are due at a time, the next one first. `handle` gets a
-    row that is leased to it, and moves its `due_at`.
+    row that is leased to it, and moves its `due_at`. In a rush a row `waits` so long.
     """
 
     def __init__(
-        self, name: str, due: Due, handle: Handle, clock: Clock, work: Work, *, slots: int
+        self,
+        name: str,
+        due: Due,
+        handle: Handle,
+        clock: Clock,
+        work: Work,
+        *,
+        slots: int,
+        waits: timedelta,
     ) -> None:
         self.name = name
         self._due = due
@@ -40,11 +48,13 @@ class Lane:
         self._clock = clock
         self._work = work
         self._slots = slots
+        self._waits = waits
         self._busy: set[asyncio.Task[None]] = set()
 
     async def drain(self) -> int:
         """Handle everything that is due now; return how many rows that were."""
-        now, handled = self._clock.now(), 0
+        now = self._clock.now()
+        handled = 0
         while (begun := await self._begin(now)) or self._busy:
             handled += begun
             await self._a_moment()
@@ -52,8 +62,13 @@ class Lane:
 
     async def turn(self) -> None:
         """Fill the free slots, again and again, until nothing is due or none is free."""
-        while await self._begin(self._clock.now()):
+        while await self._begin(self._now()):
             await self._a_moment()
+
+    def _now(self) -> datetime:
+        """Return until when rows are due; answers that somebody waits for come first."""
+        now = self._clock.now()
+        return now - self._waits if self._work.is_rush else now
 
     async def _begin(self, now: datetime) -> int:
         """Fill the free slots with rows that are due; return how many were due."""

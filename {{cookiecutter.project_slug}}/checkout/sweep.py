@@ -26,6 +26,7 @@ from checkout.work import Work, forever
 SLOTS = 8
 PAYMENT_SLOTS = 16  # most of what is due, and each waits for two answers
 REFUND_SLOTS = 3  # WeChat lets a merchant fail six times a second
+LATER_IN_A_RUSH = timedelta(seconds=20)  # a look: by then its notification has come, nearly always
 PAUSE = 1.0  # seconds between two looks for what is due
 HOUSEKEEPING = 60.0  # seconds
 PASSES = 20  # of `once`: an order, its payment, its refund and their events follow each other
@@ -116,6 +117,7 @@ class Sweep:
                 partial(sql.due_payments, channel),
                 partial(self._payment, report=report),
                 slots=PAYMENT_SLOTS,
+                waits=LATER_IN_A_RUSH,
             ),
             self._lane(
                 f"refunds of {channel}",
@@ -125,8 +127,16 @@ class Sweep:
             ),
         ]
 
-    def _lane(self, name: str, due: Due, handle: Handle, *, slots: int = SLOTS) -> Lane:
-        return Lane(name, due, handle, self._clock, self._work, slots=slots)
+    def _lane(
+        self,
+        name: str,
+        due: Due,
+        handle: Handle,
+        *,
+        slots: int = SLOTS,
+        waits: timedelta = timedelta(0),
+    ) -> Lane:
+        return Lane(name, due, handle, self._clock, self._work, slots=slots, waits=waits)
 
     async def _notification(self, row: Notification) -> None:
         """Try an open notification again, for a day."""

@@ -22,6 +22,7 @@ from checkout.models import Order
 
 T = TypeVar("T")
 TRIES = 6
+RUSH = 8  # callers that wait for an answer at once; a shop that is not busy has one or two
 #: a deadlock, a lock that was waited for too long, a snapshot that is too old
 SQLSTATES = ("40001", "40P01", "55P03")
 MYSQL_NUMBERS = (1205, 1213)
@@ -39,6 +40,12 @@ class Work:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flights: dict[str, asyncio.Task[Any]] = {}
+        self._callers = 0
+
+    @property
+    def is_rush(self) -> bool:
+        """Tell whether many callers wait for an answer: what nobody waits for can wait a little."""
+        return self._callers > RUSH
 
     def start(
         self, unit: Coroutine[Any, Any, T], *, seconds: float | None = None
@@ -57,7 +64,11 @@ class Work:
         if asyncio.current_task() in self._tasks:
             return await unit
         task = self.start(unit, seconds=seconds)
-        done, _ = await asyncio.wait([task], timeout=seconds)  # never cancels the task
+        self._callers += 1
+        try:
+            done, _ = await asyncio.wait([task], timeout=seconds)  # never cancels the task
+        finally:
+            self._callers -= 1
         if not done:
             raise TimeoutError
         return task.result()

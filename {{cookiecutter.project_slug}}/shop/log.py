@@ -18,6 +18,7 @@ LOGGERS = ("checkout", "accounts")
 MOST_KINDS = 1000
 #: tells every connection that failed, with a traceback; an outage is told once a second by us
 SILENT = ("asyncpg.pool",)
+ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 _hidden: set[str] = set()
 _address: ContextVar[Callable[[], str]] = ContextVar("address", default=str)
 _pattern = re.compile(r"(?!)")
@@ -26,9 +27,11 @@ _pattern = re.compile(r"(?!)")
 def hide(values: Iterable[str]) -> None:
     """Never print these values again, wherever they turn up; of a PEM text no line either."""
     global _pattern
-    for value in values:
-        lines = re.split(r"[\r\n]+|\\+[rn]", value)
-        _hidden.update(part for part in (value, *lines) if len(part) >= 8)
+    lines = [part for value in values for part in (value, *re.split(r"[\r\n]+|\\+[rn]", value))]
+    new = {part for part in lines if len(part) >= 8} - _hidden
+    if not new:
+        return
+    _hidden.update(new)
     written = {form for value in _hidden for form in (value, json.dumps(value)[1:-1])}
     _pattern = re.compile(
         "|".join(map(re.escape, sorted(written, key=len, reverse=True))) or "(?!)"
@@ -61,7 +64,7 @@ class JsonLines(logging.Formatter):
             line["address"] = address
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return redact(json.dumps(line, ensure_ascii=False, default=str))
+        return redact(ENCODER.encode(line))
 
 
 class OncePerSecond(logging.Filter):

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from functools import cache, partial
 from pathlib import Path
 
-import httpx
 import pytest
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
