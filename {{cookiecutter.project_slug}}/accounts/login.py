@@ -97,14 +97,14 @@ class Login:
         trip = await OAuthState.get_or_none(state=state, browser=_hash(browser))
         if trip is None or trip.expires_at < self._now():
             raise errors.StateRefused("this login began in another browser, or too long ago")
-        mine = OAuthState.filter(state=state)
-        if await mine.filter(code_hash=None).update(code_hash=_hash(code)):
+        rows = OAuthState.filter(state=state)
+        if await rows.filter(code_hash=None).update(code_hash=_hash(code)):
             try:
                 buyer_id = await self._exchange(code)
             except errors.AccountsError:
-                await mine.update(code_hash=FAILED)  # its twin need not wait
+                await rows.update(code_hash=FAILED)  # its twin need not wait
                 raise
-            await mine.update(buyer_id=buyer_id)
+            await rows.update(buyer_id=buyer_id)
         else:
             buyer_id = await self._twin(state, code)
         if buyer_id == NOBODY:

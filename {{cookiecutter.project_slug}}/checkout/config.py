@@ -129,8 +129,8 @@ def read_dotenv(path: Path | None) -> dict[str, str]:
 
     Raises ConfigError when the file is in another encoding than UTF-8.
     """
-    found = [_SETTING.match(line) for line in _lines(path)]
-    return {match[1]: _unquoted(match[2]) for match in found if match}
+    matches = [_SETTING.match(line) for line in _lines(path)]
+    return {match[1]: _unquoted(match[2]) for match in matches if match}
 
 
 def unreadable_lines(path: Path | None) -> list[int]:

@@ -120,7 +120,11 @@ class Events:
             while self._work.is_rush and not self._has_waited():
                 await asyncio.sleep(A_BREATH)
             batch = list(islice(self._waiting, TOGETHER))
-            calls = [self._work.start(self._at_once(one)) for one in batch if self._may_run(one)]
+            calls = [
+                self._work.start(self._at_once(waiting))
+                for waiting in batch
+                if self._may_run(waiting)
+            ]
             if calls:
                 await asyncio.wait(calls, timeout=PATIENCE)
             await self._write_done()
@@ -130,19 +134,19 @@ class Events:
     def _has_waited(self) -> bool:
         return time.monotonic() - self._waiting[0].since > WAITS_IN_A_RUSH
 
-    def _may_run(self, one: Waiting) -> bool:
-        due_at = one.event.due_at
+    def _may_run(self, waiting: Waiting) -> bool:
+        due_at = waiting.event.due_at
         in_time = due_at is not None and self._clock.now() + QUICK < due_at
         return in_time and not self._slots.locked()
 
-    async def _at_once(self, one: Waiting) -> None:
+    async def _at_once(self, waiting: Waiting) -> None:
         try:
             async with self._slots:
-                await self._run(one.event, one.order, one.refund)
+                await self._run(waiting.event, waiting.order, waiting.refund)
             if not self._waiting:
                 await self._write_done()
         except Exception as error:  # its lease runs out, then the sweep runs it
-            failed("event not finished", error, event_id=one.event.event_id)
+            failed("event not finished", error, event_id=waiting.event.event_id)
 
     async def run(self, event: Event) -> None:
         """Run an event that is due and leased to the caller."""

@@ -571,8 +571,8 @@ class Ledger:
         self, row: Order | Payment | Refund, state: str, cause: str, after: AfterCommit
     ) -> dict[str, Any]:
         """Return the row of history of a move; a move that no table names is a mistake of ours."""
-        subject, number, moves = _about(row)
-        if state not in moves[row.state]:
+        subject, number, allowed = _about(row)
+        if state not in allowed[row.state]:
             log.alarm("move refused", number=number, from_state=row.state, to_state=state)
             raise AssertionError(f"{subject} {number}: {row.state} does not move to {state}")
         begun = {"prepay_request_id": row.request_id} if isinstance(row, Payment) else {}

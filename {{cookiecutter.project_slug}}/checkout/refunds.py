@@ -189,8 +189,8 @@ class Refunds:
             await self.ask(refund, share, "refund unknown")
         else:
             self._pace.succeeded(_merchant(share))
-            source = Query(f"refund, {refund.origin}")
-            await self._ledger.record_refund(refund.channel, trade, source)
+            answer = Query(f"refund, {refund.origin}")
+            await self._ledger.record_refund(refund.channel, trade, answer)
         await refund.refresh_from_db()
 
     async def _postpone(self, refund: Refund, share: Share, error: ch.Later) -> None:
@@ -289,8 +289,8 @@ class Refunds:
         confirmed = await self._confirm(share, reason.out_refund_no, request="")
         if confirmed is None:
             return Outcome("NOT_CONFIRMED", "unsigned")
-        source = Query(f"query, {UNSIGNED}")
-        recorded = await self._ledger.record_refund(share.channel, confirmed, source, adopts=True)
+        query = Query(f"query, {UNSIGNED}")
+        recorded = await self._ledger.record_refund(share.channel, confirmed, query, adopts=True)
         return Outcome("NOT_CONFIRMED" if recorded.name == "UNMATCHED" else "ASKED", "unsigned")
 
     async def _know_payment(self, share: Share) -> None:

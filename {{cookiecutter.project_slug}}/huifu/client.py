@@ -46,9 +46,9 @@ class HuifuClient:
         if not all(isinstance(value, str) for value in data.values()):
             raise ValueError("data: strings only, a number may be signed as another one")
         text = sign.request_text(data)
-        whole = {"sys_id": self.sys_id, "product_id": self.product_id}
-        whole["sign"] = sign.sign(self.private_key, text)
-        body = json.dumps({**whole, "data": json.loads(text)}, ensure_ascii=False).encode()
+        common = {"sys_id": self.sys_id, "product_id": self.product_id}
+        common["sign"] = sign.sign(self.private_key, text)
+        body = json.dumps({**common, "data": json.loads(text)}, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json;charset=UTF-8"}
         try:
             status, answered = await transport.fetch(

@@ -229,11 +229,11 @@ def _finished(data: Mapping[str, Any]) -> datetime | None:
     return None
 
 
-def _about(req_seq_id: str, said: Mapping[str, Any]) -> HuifuTrade:
-    found = HuifuTrade.parse(said)
-    if found.req_seq_id != req_seq_id:
-        raise Malformed("req_seq_id", f"{found.req_seq_id} is not what was asked")
-    return found
+def _about(req_seq_id: str, data: Mapping[str, Any]) -> HuifuTrade:
+    trade = HuifuTrade.parse(data)
+    if trade.req_seq_id != req_seq_id:
+        raise Malformed("req_seq_id", f"{trade.req_seq_id} is not what was asked")
+    return trade
 
 
 def _first(data: Mapping[str, Any], *names: str) -> str:

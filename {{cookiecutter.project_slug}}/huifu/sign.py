@@ -62,8 +62,8 @@ def check(key: rsa.RSAPublicKey, text: str, signature: str) -> None:
 
 def answer_text(body: bytes) -> tuple[str, str]:
     """Return the text of an answer that was signed, and its sign; numbers as they were written."""
-    whole = _loads(body, lambda literal: f"{_MARK}{literal}{_MARK}")
-    data, signature = whole.get("data"), whole.get("sign", "")
+    answer = _loads(body, lambda literal: f"{_MARK}{literal}{_MARK}")
+    data, signature = answer.get("data"), answer.get("sign", "")
     if not isinstance(data, dict) or not isinstance(signature, str):
         raise Malformed("data", "not an object")
     kept = {name: data[name] for name in sorted(data) if data[name] not in (None, [])}
@@ -80,12 +80,12 @@ _EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 def _loads(body: bytes | str, number: Any) -> dict[str, Any]:
     try:
-        found = json.loads(body, parse_float=number, parse_int=number)
+        value = json.loads(body, parse_float=number, parse_int=number)
     except (ValueError, RecursionError):
         raise Malformed("body", "not JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise Malformed("body", "not a JSON object")
-    return found
+    return value
 
 
 def _compact(data: Mapping[str, Any]) -> str:

@@ -49,21 +49,21 @@ class Line:
 async def fetch(client: HuifuClient, day: date, data: dict[str, str]) -> list[bytes]:
     """Fetch the zips of a trade day; Huifu files them under the day after. Raises NotReady."""
     asked = {**data, "file_date": f"{day + timedelta(days=1):%Y%m%d}", "bill_type": "TRADE_BILL"}
-    said = await client.call(PATH, asked)
-    files = said.get("file_details") or []
+    answer = await client.call(PATH, asked)
+    files = answer.get("file_details") or []
     if not isinstance(files, list):
         raise Malformed("file_details", "not a list")
-    tasks = said.get("task_details") or []
+    tasks = answer.get("task_details") or []
     if not files and any(task.get("task_stat") in ("I", "P", "DP") for task in tasks):
         raise NotReady("the statement is not written yet")
-    return [await _download(client.http, str(one.get("download_url", ""))) for one in files]
+    return [await _download(client.http, str(file.get("download_url", ""))) for file in files]
 
 
 def lines(packed: bytes) -> Iterator[Line]:
     """Read the CSV files of a zip; raise Malformed naming the column."""
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as files:
-            if sum(one.file_size for one in files.infolist()) > 8 * MOST_BYTES:
+            if sum(entry.file_size for entry in files.infolist()) > 8 * MOST_BYTES:
                 raise Malformed("zip", "too big")
             for name in files.namelist():
                 text = files.read(name).decode("utf-8-sig")
@@ -75,14 +75,14 @@ def lines(packed: bytes) -> Iterator[Line]:
 def _line(row: dict[str, str]) -> Line:
     if missing := [name for name in COLUMNS.values() if row.get(name) is None]:
         raise Malformed(missing[0], "no such column")
-    found = {name: row[column].strip() for name, column in COLUMNS.items()}
+    cells = {name: row[column].strip() for name, column in COLUMNS.items()}
     return Line(
-        found["req_seq_id"],
-        found["hf_seq_id"],
-        found["org_req_seq_id"],
-        found["org_hf_seq_id"],
-        fen(found["amount"]),
-        found["state"],
+        cells["req_seq_id"],
+        cells["hf_seq_id"],
+        cells["org_req_seq_id"],
+        cells["org_hf_seq_id"],
+        fen(cells["amount"]),
+        cells["state"],
     )
 
 

@@ -199,11 +199,11 @@ def doctor(args: argparse.Namespace) -> int:
     from shop import doctor as examine
 
     logging.disable()  # the report alone
-    found = asyncio.run(examine.findings(settings.environment(), prove=args.prove))
-    print(examine.report(found))
+    findings = asyncio.run(examine.findings(settings.environment(), prove=args.prove))
+    print(examine.report(findings))
     if not args.prove:
         print("Nothing was ordered 没有下单; --prove orders and closes one fen 下一分钱再关单")
-    return 1 if any(finding.ok is False for finding in found) else 0
+    return 1 if any(finding.ok is False for finding in findings) else 0
 
 
 def golive(_: argparse.Namespace) -> int:
@@ -211,18 +211,18 @@ def golive(_: argparse.Namespace) -> int:
     from shop import golive as checklist
 
     logging.disable()  # the report alone
-    found = checklist.states(asyncio.run(checklist.facts(settings.environment())))
-    print(checklist.report(found))
-    return 1 if any(state is False for _, state in found) else 0
+    steps = checklist.states(asyncio.run(checklist.facts(settings.environment())))
+    print(checklist.report(steps))
+    return 1 if any(state is False for _, state in steps) else 0
 
 
 def explain(args: argparse.Namespace) -> int:
     """Print what is known about an answer of WeChat's; exit 1 when nothing is."""
     from shop.explain import explain
 
-    text, is_known = explain(" ".join(args.words))
+    text, is_explained = explain(" ".join(args.words))
     print(text)
-    return 0 if is_known else 1
+    return 0 if is_explained else 1
 
 
 if __name__ == "__main__":

@@ -72,17 +72,17 @@ def environment(shop: str, sandbox: str) -> dict[str, str]:
 
     The addresses that `python -m shop dev` wrote into .env are those of other ports.
     """
-    given = Env(os.environ, ROOT / ".env")
-    provider = bool(given.get("SHOP_SUB_MCHID"))
+    env = Env(os.environ, ROOT / ".env")
+    provider = bool(env.get("SHOP_SUB_MCHID"))
     credentials = processes.credentials(sandbox)
     # before any database is touched
-    processes.check_merchant(given, credentials, provider=provider)
+    processes.check_merchant(env, credentials, provider=provider)
     values = {
         **processes.sandbox_settings(credentials, shop, sandbox, provider=provider),
         "SHOP_SECRET_KEY": processes.kept_secret("demo-secret"),
         "SHOP_ADMIN_TOKEN": processes.kept_secret("demo-admin-token"),
     }
-    chosen = {name: given.get(name, value) for name, value in values.items()}
+    chosen = {name: env.get(name, value) for name, value in values.items()}
     for name, address in (("SHOP_SANDBOX_URL", sandbox), ("SHOP_PUBLIC_URL", shop)):
         if name not in os.environ and chosen[name].startswith("http://"):
             chosen[name] = address
@@ -140,8 +140,8 @@ class Story:
         self._signed("the shop signed", "transactions/jsapi")
         covers = f"{invoke['appId']}\n{invoke['timeStamp']}\n{invoke['nonceStr']}\n"
         self.show("paySign covers", f"{covers}{invoke['package']}\n")
-        said = self._post(f"{self.sandbox}/_sandbox/pay", invoke)
-        _line("the buyer taps pay", "", said["err_msg"])
+        answer = self._post(f"{self.sandbox}/_sandbox/pay", invoke)
+        _line("the buyer taps pay", "", answer["err_msg"])
         state = self._wait_until_paid(path, session)
         self._signed("WeChat signed", "/notify/wechat/payment")
         _line(f"GET  {path}", "", f"{state} in {time.monotonic() - began:.1f} s")
@@ -184,12 +184,12 @@ class Story:
         answer = self.http.post(url, json=body, headers=headers)
         if answer.status_code >= 300:
             raise CannotGoOn(f"{url} answered {answer.status_code}: {answer.text[:300]}")
-        said: dict[str, Any] = answer.json()
-        return said
+        content: dict[str, Any] = answer.json()
+        return content
 
 
-def _line(call: str, given: str, got: str) -> None:
-    print(f"  {call:<41} {given:<16} -> {got}", flush=True)
+def _line(call: str, sent: str, answer: str) -> None:
+    print(f"  {call:<41} {sent:<16} -> {answer}", flush=True)
 
 
 def _beginning_of(what: str, text: str) -> None:

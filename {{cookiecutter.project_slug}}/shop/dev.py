@@ -55,16 +55,16 @@ def prepare_dotenv(shop: str, sandbox: str) -> list[str]:
 
     Raises CannotGoOn when .env is of another sandbox, or of the real WeChat.
     """
-    given = Env(os.environ, DOTENV)
+    env = Env(os.environ, DOTENV)
     credentials = processes.credentials(sandbox)
-    provider = bool(given.get("SHOP_SUB_MCHID"))
-    processes.check_merchant(given, credentials, provider=provider)
+    provider = bool(env.get("SHOP_SUB_MCHID"))
+    processes.check_merchant(env, credentials, provider=provider)
     wanted = {
         **processes.sandbox_settings(credentials, shop, sandbox, provider=provider),
         "SHOP_SECRET_KEY": secrets.token_urlsafe(32),
         "SHOP_ADMIN_TOKEN": secrets.token_urlsafe(32),
     }
-    missing = {name: value for name, value in wanted.items() if not given.get(name)}
+    missing = {name: value for name, value in wanted.items() if not env.get(name)}
     if missing:
         _append(missing)
     return list(missing)
@@ -104,27 +104,27 @@ def _serve_after_each_edit(env: Mapping[str, str], port: int, children: list[Chi
 def _started(env: Mapping[str, str], port: int) -> Child | None:
     """Migrate and serve; None when the database could not be prepared."""
     if processes.start("shop", "migrate", env=env).wait() != 0:
-        _wait_told()
+        _report_waiting()
         return None
     return processes.start("shop", "serve", "--port", str(port), env=env)
 
 
 def _wait_for_edit(seen: Snapshot, children: list[Child]) -> set[str]:
     """Return the files that changed, once nobody writes them any more."""
-    told = False
+    is_reported = False
     while True:
         time.sleep(LOOK_SECONDS)
         if children[0].poll() is not None:
             raise CannotGoOn(f"the sandbox stopped 沙箱停了: see var/{LOG}")
-        if not told and any(child.poll() is not None for child in children[1:]):
-            told = True
-            _wait_told()
+        if not is_reported and any(child.poll() is not None for child in children[1:]):
+            is_reported = True
+            _report_waiting()
         now = _snapshot()
         if now != seen and now == _later():
             return {_name(path) for path in _different(seen, now)}
 
 
-def _wait_told() -> None:
+def _report_waiting() -> None:
     print(
         "the shop is not running: waiting for the next edit 商城没有运行，等待下一次修改",
         flush=True,
@@ -154,8 +154,8 @@ def _written(path: Path) -> float:
         return 0
 
 
-def _different(one: Snapshot, other: Snapshot) -> Iterable[Path]:
-    return (path for path in {*one, *other} if one.get(path, 0) != other.get(path, 0))
+def _different(before: Snapshot, after: Snapshot) -> Iterable[Path]:
+    return (path for path in {*before, *after} if before.get(path, 0) != after.get(path, 0))
 
 
 def _name(path: Path) -> str:

@@ -71,17 +71,17 @@ async def findings(env: Env, *, prove: bool = False) -> list[Finding]:
         shop = build(env)
     except ConfigError as error:
         return [*unread(env), *examples(env), *problems(env, error)]
-    found = [*unread(env), *examples(env), *doubles(env), *appsecrets(env)]
-    found += [*scenes(shop), *public_url(shop)]
-    found.append(Finding(True, f"settings: {len(env.names())} variables"))
+    findings = [*unread(env), *examples(env), *doubles(env), *appsecrets(env)]
+    findings += [*scenes(shop), *public_url(shop)]
+    findings.append(Finding(True, f"settings: {len(env.names())} variables"))
     try:
         books, openids = await _database(shop)
-        found += books + certificate(env)
+        findings += books + certificate(env)
         wechat = await _wechat(shop, prove=prove)
-        found += wechat + (await _ordered(shop, wechat, openids) if prove else [])
+        findings += wechat + (await _ordered(shop, wechat, openids) if prove else [])
     finally:
         await shop.aclose()
-    return found
+    return findings
 
 
 # -- what the settings themselves tell
@@ -134,13 +134,13 @@ def doubles(env: Env) -> list[Finding]:
 
 
 def _same(env: Env, names: Iterable[str], kind: str) -> list[Finding]:
-    found, first = [], dict[str, str]()
+    findings, first = [], dict[str, str]()
     for name in names:
         value = env.get(name)
         if value and first.setdefault(value, name) != name:
             advice = f"is the same {kind} as {first[value]}, each needs its own 不能相同"
-            found.append(Finding(False, name, _with_place(name, advice)))
-    return found
+            findings.append(Finding(False, name, _with_place(name, advice)))
+    return findings
 
 
 def appsecrets(env: Env) -> list[Finding]:
@@ -252,14 +252,14 @@ def certificate(env: Env) -> list[Finding]:
     if not env.get("SHOP_MERCHANT_KEY").endswith(".pem") or not path.is_file():
         return []
     try:
-        found = keys.certificate(str(path))
+        cert = keys.certificate(str(path))
     except KeyMaterialError as error:
         return [Finding(False, path.name, str(error))]
     private_key = keys.private_key(env.get("SHOP_MERCHANT_KEY"))
-    fits = private_key.public_key() == found.public_key()
-    serial = keys.serial_of(found)
+    fits = private_key.public_key() == cert.public_key()
+    serial = keys.serial_of(cert)
     named = serial == env.get("SHOP_MERCHANT_SERIAL").upper()
-    days = (found.not_valid_after_utc.timestamp() - Clock.real()) / 86400
+    days = (cert.not_valid_after_utc.timestamp() - Clock.real()) / 86400
     pair = "take both from one download 私钥和证书不是一对，用同一次下载的"
     renew = f"renew it 更换证书: {API_SECURITY} > 商户API证书"
     return [
@@ -276,14 +276,16 @@ async def _wechat(shop: Shop, *, prove: bool) -> list[Finding]:
     clock = await clock_skew(shop.http, shop.settings.sandbox_url or WECHAT)
     if not clock.ok and clock.what.endswith("answers"):
         return [clock]
-    found = [clock]
+    findings = [clock]
     for channel in shop.checkout.channels.values():
-        found += await channel.examine(prove=prove)
-    return found + (await proof.appsecrets(shop) if prove else [])
+        findings += await channel.examine(prove=prove)
+    return findings + (await proof.appsecrets(shop) if prove else [])
 
 
-async def _ordered(shop: Shop, found: list[Finding], openids: Mapping[str, str]) -> list[Finding]:
-    if any(finding.ok is False for finding in found):
+async def _ordered(
+    shop: Shop, findings: list[Finding], openids: Mapping[str, str]
+) -> list[Finding]:
+    if any(finding.ok is False for finding in findings):
         return [Finding(None, "one fen in each scene", "mend the above first 先改好上面的")]
     return await proof.orders(shop, openids)
 
@@ -303,11 +305,11 @@ async def clock_skew(http: httpx.AsyncClient, address: str) -> Finding:
     return Finding(abs(skew) <= SKEW_SECONDS, f"clock skew {skew:+.0f} s", "start an NTP client")
 
 
-def report(found: list[Finding]) -> str:
+def report(findings: list[Finding]) -> str:
     """Return one line for each finding, ASCII marks, and the sum."""
     marks = {True: "ok   ", False: "WRONG", None: "?    "}
-    found = list(dict.fromkeys(found))  # two merchants, one key of WeChat's
-    lines = [f"{marks[f.ok]} {f.what}{'' if f.ok else f': {f.advice}'}" for f in found]
-    wrong = sum(finding.ok is False for finding in found)
+    findings = list(dict.fromkeys(findings))  # two merchants, one key of WeChat's
+    lines = [f"{marks[f.ok]} {f.what}{'' if f.ok else f': {f.advice}'}" for f in findings]
+    wrong = sum(finding.ok is False for finding in findings)
     total = f"{wrong} wrong 有 {wrong} 处要改" if wrong else "nothing is wrong 没有发现问题"
     return "\n".join([*lines, total])

@@ -205,16 +205,16 @@ def states(seen: Facts) -> list[tuple[Step, State]]:
     return [(step, CHECKS.get(step.name, _unseen)(seen)) for step in steps()]
 
 
-def report(found: list[tuple[Step, State]]) -> str:
+def report(steps: list[tuple[Step, State]]) -> str:
     """Return a line for each step, and where to go on for those that are not done."""
     marks: dict[State, str] = {True: "done", False: "OPEN", None: "?   ", "not needed": "-   "}
     lines = []
-    for step, state in found:
+    for step, state in steps:
         lines.append(f"{marks[state]} {step.name:<17} {step.what}")
         if not state:
             lines.append(f"{'':22} -> {step.where}{f'  {step.page}' if step.page else ''}")
-    opened = sum(state is False for _, state in found)
-    unseen = sum(state is None for _, state in found)
+    opened = sum(state is False for _, state in steps)
+    unseen = sum(state is None for _, state in steps)
     lines.append(
         f"{opened} open 未完成; {unseen} cannot be seen from here, ask yourself 自己确认 (?)"
     )

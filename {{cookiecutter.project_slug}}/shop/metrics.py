@@ -41,7 +41,7 @@ class Metrics:
             ["outcome", "reason"],
             registry=self._registry,
         )
-        self._moves = Counter(
+        self._transitions = Counter(
             "shop_moves",
             "Moves by this process; subject: order, payment, refund",
             ["subject", "to_state"],
@@ -66,13 +66,13 @@ class Metrics:
 
     def notified(self, outcome: str, reason: str = "") -> None:
         """Count a notification; NOT_PROVED comes with the reason of its refusal."""
-        known = REASONS.get(reason.partition(":")[0]) or REASONS.get(outcome)
-        label = known or ("attack" if outcome == "NOT_PROVED" else "")
+        listed = REASONS.get(reason.partition(":")[0]) or REASONS.get(outcome)
+        label = listed or ("attack" if outcome == "NOT_PROVED" else "")
         self._notifications.labels(outcome, label).inc()
 
     def moved(self, subject: str, to_state: str) -> None:
         """Count a committed move of an order, a payment or a refund."""
-        self._moves.labels(subject, to_state).inc()
+        self._transitions.labels(subject, to_state).inc()
 
     async def scrape(self, switched_off: Mapping[str, int]) -> bytes:
         """Ask the database and return everything as text.

@@ -102,14 +102,14 @@ def stop(children: list[Child]) -> None:
 
 def credentials(sandbox: str) -> dict[str, Any]:
     """Return every key of a sandbox."""
-    known: dict[str, Any] = httpx.get(f"{sandbox}/_sandbox/credentials", trust_env=False).json()
-    return known
+    answer: dict[str, Any] = httpx.get(f"{sandbox}/_sandbox/credentials", trust_env=False).json()
+    return answer
 
 
-def check_merchant(given: Env, known: Mapping[str, Any], *, provider: bool) -> None:
+def check_merchant(env: Env, credentials: Mapping[str, Any], *, provider: bool) -> None:
     """Raise CannotGoOn when .env is of another sandbox, or of the real WeChat."""
-    merchant = (known["sp"] if provider else known)["mchid"]
-    if given.get("SHOP_MCHID", merchant) != merchant:
+    merchant = (credentials["sp"] if provider else credentials)["mchid"]
+    if env.get("SHOP_MCHID", merchant) != merchant:
         raise CannotGoOn(
             "SHOP_MCHID in .env is not this sandbox's: move .env away and run this again"
             " .env 里不是这个沙箱的商户号，先把 .env 移走再运行"
@@ -117,10 +117,10 @@ def check_merchant(given: Env, known: Mapping[str, Any], *, provider: bool) -> N
 
 
 def sandbox_settings(
-    known: Mapping[str, Any], shop: str, sandbox: str, *, provider: bool
+    credentials: Mapping[str, Any], shop: str, sandbox: str, *, provider: bool
 ) -> dict[str, str]:
     """Return the settings of a shop at this sandbox; a service provider has keys of its own."""
-    own = known["sp"] if provider else known
+    own = credentials["sp"] if provider else credentials
     apps = {app["kind"].upper(): app for app in own["apps"]}
     return {
         "SHOP_SANDBOX_URL": sandbox,
@@ -129,16 +129,16 @@ def sandbox_settings(
         "SHOP_MERCHANT_SERIAL": own["merchant_serial"],
         "SHOP_MERCHANT_KEY": own["merchant_private_key_pem"],
         "SHOP_APIV3_KEY": own["apiv3_key"],
-        "SHOP_WECHATPAY_PUBLIC_KEY_ID": known["public_key_id"],
-        "SHOP_WECHATPAY_PUBLIC_KEY": known["public_key_pem"],
+        "SHOP_WECHATPAY_PUBLIC_KEY_ID": credentials["public_key_id"],
+        "SHOP_WECHATPAY_PUBLIC_KEY": credentials["public_key_pem"],
         "SHOP_MINIPROGRAM_APPID": apps["MINIPROGRAM"]["appid"],
         "SHOP_MINIPROGRAM_SECRET": apps["MINIPROGRAM"]["secret"],
         "SHOP_OFFICIAL_ACCOUNT_APPID": apps["OFFICIAL_ACCOUNT"]["appid"],
         "SHOP_OFFICIAL_ACCOUNT_SECRET": apps["OFFICIAL_ACCOUNT"]["secret"],
         "SHOP_APP_APPID": apps["APP"]["appid"],
-        "SHOP_OTHER_MERCHANTS": json.dumps([_keys(other) for other in known["others"]]),
+        "SHOP_OTHER_MERCHANTS": json.dumps([_keys(other) for other in credentials["others"]]),
         "SHOP_DEV_CLIENT_IP": "203.0.113.10",
-        **demo_settings(known),
+        **demo_settings(credentials),
     }
 
 

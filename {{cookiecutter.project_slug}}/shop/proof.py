@@ -77,7 +77,10 @@ async def orders(shop: Shop, openids: Mapping[str, str]) -> list[Finding]:
     for merchant in sorted(further):
         served = [(c, s) for c, s, _ in tried if c.serves(s, [merchant])]
         tried += [(channel, scene, merchant) for channel, scene in served[:1]]
-    return [await _order(shop, Trial(*one, openids)) for one in tried]
+    return [
+        await _order(shop, Trial(channel, scene, merchant, openids))
+        for channel, scene, merchant in tried
+    ]
 
 
 @dataclass(frozen=True)

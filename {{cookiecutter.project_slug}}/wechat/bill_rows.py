@@ -28,8 +28,8 @@ _Row = TypeVar("_Row", "TradeRow", "FundRow")
 @lru_cache  # most cells are 0.00
 def fen(yuan: str) -> int:
     """Turn an amount in yuan into fen, exactly; raise ValueError, also for a third decimal."""
-    if found := _YUAN.fullmatch(yuan):
-        return int(found[1] + (found[2] or "").ljust(2, "0"))
+    if match := _YUAN.fullmatch(yuan):
+        return int(match[1] + (match[2] or "").ljust(2, "0"))
     raise ValueError("an amount in yuan")
 
 
@@ -40,8 +40,8 @@ def _fee(yuan: str) -> Decimal:
 
 
 def _count(text: str) -> int:
-    if found := _COUNT.fullmatch(text):
-        return int(found[1])
+    if match := _COUNT.fullmatch(text):
+        return int(match[1])
     raise ValueError("a count")
 
 
@@ -167,7 +167,7 @@ _SUMMARY: dict[str, Callable[[str], int]] = {
 
 
 def _read(path: Path, row: type[_Row]) -> Iterator[_Row]:
-    found = Counter[str]()
+    totals = Counter[str]()
     with path.open("rb") as file:
         lines = enumerate(iter(lambda: file.readline(_MAX_LINE), b""), 1)
         line, header = next(lines, (1, b""))
@@ -176,13 +176,13 @@ def _read(path: Path, row: type[_Row]) -> Iterator[_Row]:
             text = _text(line, raw)
             if text.startswith(_STARTS):
                 line, values = next(lines, (line + 1, b""))
-                _compare(line, found, _summary(line, text, _text(line, values)))
+                _compare(line, totals, _summary(line, text, _text(line, values)))
                 if trailing := next(lines, None):
                     raise BadLine(trailing[0], "", "nothing follows a summary")
                 return
-            one = read(line, text)
-            found.update(one.sums())
-            yield one
+            entry = read(line, text)
+            totals.update(entry.sums())
+            yield entry
     raise BadLine(line + 1, "", "the bill ends without its summary")
 
 
@@ -191,9 +191,11 @@ def _reader(row: type[_Row], header: str) -> Callable[[int, str], _Row]:
     places = {name: place for place, name in enumerate(header.split(","))}
     hints = get_type_hints(row, include_extras=True).values()
     columns: list[_Column] = [hint.__metadata__[0] for hint in hints]
-    if lacking := [one.name for one in columns if one.absent is None and one.name not in places]:
+    if lacking := [
+        column.name for column in columns if column.absent is None and column.name not in places
+    ]:
         raise BadLine(1, lacking[0], "no such column")
-    plan = [(one.read, places.get(one.name), one.absent or "") for one in columns]
+    plan = [(column.read, places.get(column.name), column.absent or "") for column in columns]
 
     def read_line(line: int, text: str) -> _Row:
         values = _values(line, text, len(places))
@@ -201,8 +203,8 @@ def _reader(row: type[_Row], header: str) -> Callable[[int, str], _Row]:
         try:
             return row(*[read(text) for (read, _, _), text in zip(plan, texts, strict=True)])
         except ValueError:
-            for one, text in zip(columns, texts, strict=True):
-                _cell(line, one.name, one.read, text)
+            for column, text in zip(columns, texts, strict=True):
+                _cell(line, column.name, column.read, text)
             raise
 
     return read_line
@@ -235,13 +237,13 @@ def _summary(line: int, header: str, text: str) -> dict[str, int]:
     if not header.startswith(_STARTS):
         raise BadLine(line - 1, "", "the bill ends without its summary")
     names = header.split(",")
-    said = zip(names, _values(line, text, len(names)), strict=True)
+    cells = zip(names, _values(line, text, len(names)), strict=True)
     return {
-        name: _cell(line, name, _SUMMARY[name], value) for name, value in said if name in _SUMMARY
+        name: _cell(line, name, _SUMMARY[name], value) for name, value in cells if name in _SUMMARY
     }
 
 
-def _compare(line: int, found: Mapping[str, int], said: Mapping[str, int]) -> None:
-    for name, value in said.items():
-        if found[name] != value:
-            raise BadLine(line, name, f"{value}, but the rows make {found[name]}")
+def _compare(line: int, totals: Mapping[str, int], announced: Mapping[str, int]) -> None:
+    for name, value in announced.items():
+        if totals[name] != value:
+            raise BadLine(line, name, f"{value}, but the rows make {totals[name]}")

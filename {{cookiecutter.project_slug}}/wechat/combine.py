@@ -70,15 +70,15 @@ class Combined:
     def parse(cls, data: dict[str, Any]) -> "Combined":
         """Read a query answer or a decrypted notification; raise MalformedAnswer naming a field."""
         names = ("combine_appid", "combine_mchid", "combine_out_trade_no")
-        whole = {name: fields.string(data, name) for name in names}
+        common = {name: fields.string(data, name) for name in names}
         openid = fields.optional(fields.group(data, "combine_payer_info"), "openid")
-        found = data.get("sub_orders")
-        if not isinstance(found, list) or not found:
+        sub_orders = data.get("sub_orders")
+        if not isinstance(sub_orders, list) or not sub_orders:
             raise MalformedAnswer("sub_orders", "not a list of sub orders")
-        parts = tuple(_part(one, whole, openid) for one in found)
+        parts = tuple(_part(order, common, openid) for order in sub_orders)
         if len({(part.parties["mchid"], part.out_trade_no) for part in parts}) != len(parts):
             raise MalformedAnswer("sub_orders", "one sub order twice")
-        return cls(whole["combine_out_trade_no"], parts, data)
+        return cls(common["combine_out_trade_no"], parts, data)
 
 
 def combine_order(
@@ -98,18 +98,18 @@ def combine_order(
     `openid` is the buyer's under `combine_appid`; jsapi needs it. `scene_info` has
     payer_client_ip and device_id, and h5_info for h5.
     """
-    partner = all(one.sub_mchid for one in sub_orders)
+    partner = all(order.sub_mchid for order in sub_orders)
     least, most = (1, MOST) if partner else (2, MOST_DIRECT)
     if not least <= len(sub_orders) <= most:
         raise ValueError(f"sub_orders: {least} to {most}, not {len(sub_orders)}")
-    if len({(one.mchid, one.out_trade_no) for one in sub_orders}) != len(sub_orders):
+    if len({(order.mchid, order.out_trade_no) for order in sub_orders}) != len(sub_orders):
         raise ValueError("sub_orders: an out_trade_no twice")
     body: dict[str, Any] = {
         "combine_appid": fields.text("combine_appid", combine_appid, 32),
         "combine_mchid": fields.text("combine_mchid", combine_mchid, 32),
         "combine_out_trade_no": fields.number("combine_out_trade_no", combine_out_trade_no, 6, 32),
         "scene_info": dict(scene_info),
-        "sub_orders": [one.body() for one in sub_orders],
+        "sub_orders": [order.body() for order in sub_orders],
         "time_expire": fields.moment("time_expire", time_expire),
         "notify_url": fields.url("notify_url", notify_url),
     }
@@ -126,13 +126,13 @@ async def prepay(client: Client, product: str, body: bytes | Mapping[str, Any]) 
 
 async def query(client: Client, combine_out_trade_no: str) -> Combined:
     """Ask what became of the whole order; a sub order alone cannot be queried."""
-    found = Combined.parse(
+    combined = Combined.parse(
         await client.get(f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}")
     )
-    if found.combine_out_trade_no != combine_out_trade_no:
-        said = f"{found.combine_out_trade_no} is not what was asked"
-        raise MalformedAnswer("combine_out_trade_no", said)
-    return found
+    if combined.combine_out_trade_no != combine_out_trade_no:
+        problem = f"{combined.combine_out_trade_no} is not what was asked"
+        raise MalformedAnswer("combine_out_trade_no", problem)
+    return combined
 
 
 async def close(
@@ -146,7 +146,7 @@ async def close(
 
     Returns only on a verified 204; otherwise like transactions.close().
     """
-    body = {"combine_appid": combine_appid, "sub_orders": [dict(one) for one in sub_orders]}
+    body = {"combine_appid": combine_appid, "sub_orders": [dict(order) for order in sub_orders]}
     if await client.post(
         f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}/close", body
     ):
@@ -165,11 +165,11 @@ def _path(combine_out_trade_no: str) -> str:
     return f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}"
 
 
-def _part(data: Any, whole: Mapping[str, str], openid: str | None) -> Transaction:
+def _part(data: Any, common: Mapping[str, str], openid: str | None) -> Transaction:
     if not isinstance(data, dict):
         raise MalformedAnswer("sub_orders", "a sub order is not an object")
-    parties = {**whole, "mchid": fields.string(data, "mchid")}
+    parties = {**common, "mchid": fields.string(data, "mchid")}
     for name in ("sub_mchid", "sub_appid"):
-        if said := fields.optional(data, name):
-            parties[name] = said
+        if value := fields.optional(data, name):
+            parties[name] = value
     return Transaction.read(data, parties, openid, total="total_amount", payer_total="payer_amount")

@@ -27,7 +27,7 @@ _PUBLIC = f"the WeChat Pay public key 微信支付公钥 (pub_key.pem; {_CLICK}�
 _CERTIFICATE = (
     f"a certificate 证书 (BEGIN CERTIFICATE, e.g. apiclient_cert.pem; {_CLICK}商户API证书)"
 )
-_ONE = r"(in .env write it in one line, \n for each break, or give the path) 只写成一行，或写路径"
+_HOW = r"(in .env write it in one line, \n for each break, or give the path) 只写成一行，或写路径"
 _LIKE_A_PATH = re.compile(r"^[./~]|\.(pem|key|crt|cer|der|p12|pfx|txt)$")  # no key looks so
 _LOADERS: tuple[Callable[[bytes], object], ...] = (
     lambda der: serialization.load_der_private_key(der, None),
@@ -66,15 +66,15 @@ def public_key(text: str) -> RSAPublicKey:
 
 def certificate(text: str, *, now: float | None = None) -> x509.Certificate:
     """Read an X.509 certificate with an RSA key; with `now` (Unix seconds), also refuse expired."""
-    found = _parse(text, _CERTIFICATE)
-    if not isinstance(found, x509.Certificate):
-        raise KeyMaterialError(f"expected {_CERTIFICATE}, but this is {_kind(found)}")
-    if found.public_key_algorithm_oid != PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
+    cert = _parse(text, _CERTIFICATE)
+    if not isinstance(cert, x509.Certificate):
+        raise KeyMaterialError(f"expected {_CERTIFICATE}, but this is {_kind(cert)}")
+    if cert.public_key_algorithm_oid != PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
         raise KeyMaterialError(f"expected {_CERTIFICATE} with an RSA key, not SM2 国密 or EC")
-    if now is not None and not valid_at(found, now):
-        period = f"{found.not_valid_before_utc:%Y-%m-%d} to {found.not_valid_after_utc:%Y-%m-%d}"
+    if now is not None and not valid_at(cert, now):
+        period = f"{cert.not_valid_before_utc:%Y-%m-%d} to {cert.not_valid_after_utc:%Y-%m-%d}"
         raise KeyMaterialError(f"this certificate is valid {period}: apply for a new one, {_CLICK}")
-    return found
+    return cert
 
 
 def apiv3_key(text: str) -> bytes:
@@ -136,7 +136,7 @@ def _der(data: bytes, wanted: str) -> bytes:
         raise KeyMaterialError(f"expected {wanted}, but this key has a password")
     block = re.search(r"-----BEGIN [A-Z0-9 ]+-----(.+?)-----END", text, re.DOTALL)
     if "-----BEGIN" in text and not block:
-        raise KeyMaterialError(f"expected {wanted}, but this is cut off before its END line {_ONE}")
+        raise KeyMaterialError(f"expected {wanted}, but this is cut off before its END line {_HOW}")
     body = re.sub(r"[\s\ufeff\"']", "", block[1] if block else text)
     try:
         decoded = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
@@ -154,11 +154,11 @@ def _check_size(bits: int) -> None:
         raise KeyMaterialError(f"this RSA key has {bits} bits; WeChat Pay uses 2048")
 
 
-def _kind(found: object) -> str:
-    if isinstance(found, x509.Certificate):
+def _kind(material: object) -> str:
+    if isinstance(material, x509.Certificate):
         return "a certificate 证书"
-    if isinstance(found, RSAPrivateKey):
+    if isinstance(material, RSAPrivateKey):
         return "a private key 私钥"
-    if isinstance(found, RSAPublicKey):
+    if isinstance(material, RSAPublicKey):
         return "a public key 公钥"
-    return f"not an RSA key ({type(found).__name__})"
+    return f"not an RSA key ({type(material).__name__})"

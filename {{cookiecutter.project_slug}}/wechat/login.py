@@ -104,8 +104,8 @@ async def code2session(
     Raises LoginRefused, NotSent, OutcomeUnknown (log in again: the code may be used up).
     """
     asked = {"appid": appid, "secret": secret, "js_code": code, "grant_type": "authorization_code"}
-    said = await _ask(http, f"{host}/sns/jscode2session", asked)
-    return MiniProgramLogin(fields.string(said, "openid"), fields.optional(said, "unionid"))
+    answer = await _ask(http, f"{host}/sns/jscode2session", asked)
+    return MiniProgramLogin(fields.string(answer, "openid"), fields.optional(answer, "unionid"))
 
 
 async def exchange_code(
@@ -113,13 +113,13 @@ async def exchange_code(
 ) -> WebLogin:
     """Exchange the code of the OAuth page; raises what code2session raises."""
     asked = {"appid": appid, "secret": secret, "code": code, "grant_type": "authorization_code"}
-    said = await _ask(http, f"{host}/sns/oauth2/access_token", asked)
+    answer = await _ask(http, f"{host}/sns/oauth2/access_token", asked)
     return WebLogin(
-        openid=fields.string(said, "openid"),
-        unionid=fields.optional(said, "unionid"),
-        scope=fields.string(said, "scope"),
-        is_snapshotuser=bool(said.get("is_snapshotuser")),
-        access_token=fields.string(said, "access_token"),
+        openid=fields.string(answer, "openid"),
+        unionid=fields.optional(answer, "unionid"),
+        scope=fields.string(answer, "scope"),
+        is_snapshotuser=bool(answer.get("is_snapshotuser")),
+        access_token=fields.string(answer, "access_token"),
     )
 
 
@@ -128,10 +128,10 @@ async def userinfo(
 ) -> UserInfo:
     """Read the profile; needs a token of scope snsapi_userinfo. Raises as code2session."""
     asked = {"access_token": access_token, "openid": openid, "lang": "zh_CN"}
-    said = await _ask(http, f"{host}/sns/userinfo", asked)
-    nickname, image = str(said.get("nickname", "")), str(said.get("headimgurl", ""))
+    answer = await _ask(http, f"{host}/sns/userinfo", asked)
+    nickname, image = str(answer.get("nickname", "")), str(answer.get("headimgurl", ""))
     return UserInfo(
-        fields.string(said, "openid"), fields.optional(said, "unionid"), nickname, image
+        fields.string(answer, "openid"), fields.optional(answer, "unionid"), nickname, image
     )
 
 
@@ -175,11 +175,11 @@ async def _ask(http: httpx.AsyncClient, address: str, params: dict[str, str]) ->
 
 def _read(answer: Answer) -> dict[str, Any]:
     try:  # the type is often text/plain, and nicknames hold raw control characters
-        said: dict[str, Any] = json.loads(answer.body.decode("utf-8", "replace"), strict=False)
-        errcode = int(said.get("errcode") or 0)
+        data: dict[str, Any] = json.loads(answer.body.decode("utf-8", "replace"), strict=False)
+        errcode = int(data.get("errcode") or 0)
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise OutcomeUnknown("the answer is not a JSON object", status=answer.status) from None
     if errcode:
         unknown: tuple[str, Action] = ("WeChat refused the login", "fix_settings")
-        raise LoginRefused(errcode, str(said.get("errmsg", "")), *ERRORS.get(errcode, unknown))
-    return said
+        raise LoginRefused(errcode, str(data.get("errmsg", "")), *ERRORS.get(errcode, unknown))
+    return data

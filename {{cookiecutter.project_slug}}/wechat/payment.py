@@ -61,7 +61,7 @@ class Transaction:
     ) -> "Transaction":
         """Read what every kind of order has; `total` and `payer_total` name its amounts."""
         amount = fields.group(data, "amount")
-        found = cls(
+        transaction = cls(
             parties=parties,
             out_trade_no=fields.string(data, "out_trade_no"),
             trade_state=fields.string(data, "trade_state"),
@@ -77,6 +77,8 @@ class Transaction:
             currency=fields.optional(amount, "currency"),
             raw=data,
         )
-        if found.trade_state in PAID and not (found.transaction_id and found.total_fen):
+        if transaction.trade_state in PAID and not (
+            transaction.transaction_id and transaction.total_fen
+        ):
             raise MalformedAnswer("trade_state", f"paid without transaction_id or amount.{total}")
-        return found
+        return transaction

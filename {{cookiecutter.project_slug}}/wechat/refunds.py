@@ -134,9 +134,9 @@ class RefundAnswer:
             user_received_account=fields.optional(data, "user_received_account"),
             channel=fields.optional(data, "channel"),
             parties={
-                name: said
+                name: mchid
                 for name in ("mchid", "sp_mchid", "sub_mchid")
-                if (said := fields.optional(data, name))
+                if (mchid := fields.optional(data, name))
             },
             raw=data,
         )
@@ -160,10 +160,10 @@ def is_v2_xml(body: bytes) -> bool:
 
 
 def _about(out_refund_no: object, answer: dict[str, Any]) -> RefundAnswer:
-    found = RefundAnswer.parse(answer)
-    if found.out_refund_no != out_refund_no:
-        raise MalformedAnswer("out_refund_no", f"{found.out_refund_no} is not what was asked")
-    return found
+    refund = RefundAnswer.parse(answer)
+    if refund.out_refund_no != out_refund_no:
+        raise MalformedAnswer("out_refund_no", f"{refund.out_refund_no} is not what was asked")
+    return refund
 
 
 def _number(value: str) -> str:

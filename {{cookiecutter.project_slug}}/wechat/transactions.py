@@ -80,10 +80,10 @@ async def prepay(
 async def query(client: Client, parties: Mapping[str, str], out_trade_no: str) -> Transaction:
     """Ask what became of our number 商户订单号; Refused ORDER_NOT_EXIST when unknown."""
     path = f"{_base(parties)}/out-trade-no/{fields.in_path(out_trade_no)}"
-    found = Transaction.parse(await client.get(path, _mchids(parties)))
-    if found.out_trade_no != out_trade_no:
-        raise MalformedAnswer("out_trade_no", f"{found.out_trade_no} is not what was asked")
-    return found
+    transaction = Transaction.parse(await client.get(path, _mchids(parties)))
+    if transaction.out_trade_no != out_trade_no:
+        raise MalformedAnswer("out_trade_no", f"{transaction.out_trade_no} is not what was asked")
+    return transaction
 
 
 async def query_by_id(
@@ -93,10 +93,12 @@ async def query_by_id(
     if not re.fullmatch("[0-9A-Za-z]{1,32}", transaction_id):
         raise ValueError("transaction_id: 1 to 32 letters and digits")
     path = f"{_base(parties)}/id/{transaction_id}"
-    found = Transaction.parse(await client.get(path, _mchids(parties)))
-    if found.transaction_id != transaction_id:
-        raise MalformedAnswer("transaction_id", f"{found.transaction_id} is not what was asked")
-    return found
+    transaction = Transaction.parse(await client.get(path, _mchids(parties)))
+    if transaction.transaction_id != transaction_id:
+        raise MalformedAnswer(
+            "transaction_id", f"{transaction.transaction_id} is not what was asked"
+        )
+    return transaction
 
 
 async def close(client: Client, parties: Mapping[str, str], out_trade_no: str) -> None:

@@ -49,14 +49,14 @@ class Trust:
 
         Raises SignatureInvalid with its reason; header names may have any case.
         """
-        given = {name.lower(): value for name, value in headers.items()}
-        kind = given.get("wechatpay-signature-type", sign.SCHEME)
+        headers = {name.lower(): value for name, value in headers.items()}
+        kind = headers.get("wechatpay-signature-type", sign.SCHEME)
         if kind != sign.SCHEME:
             raise SignatureInvalid("malformed_header", f"signature type {kind[:40]!r}")
-        timestamp = _header(given, "Wechatpay-Timestamp", "[0-9]{1,12}")
-        nonce = _header(given, "Wechatpay-Nonce", "[!-~]{1,200}")
-        serial = _header(given, "Wechatpay-Serial", "[0-9A-Za-z_]{1,100}")
-        signature = _header(given, "Wechatpay-Signature", "[^\r\n]+")
+        timestamp = _header(headers, "Wechatpay-Timestamp", "[0-9]{1,12}")
+        nonce = _header(headers, "Wechatpay-Nonce", "[!-~]{1,200}")
+        serial = _header(headers, "Wechatpay-Serial", "[0-9A-Za-z_]{1,100}")
+        signature = _header(headers, "Wechatpay-Signature", "[^\r\n]+")
         _check_time(int(timestamp), now)
         key = self._key(serial, now)
         sign.check(key, sign.response_message(timestamp, nonce, body), signature)
@@ -96,8 +96,8 @@ class Trust:
         return key
 
 
-def _header(given: Mapping[str, str], name: str, pattern: str) -> str:
-    value = given.get(name.lower())
+def _header(headers: Mapping[str, str], name: str, pattern: str) -> str:
+    value = headers.get(name.lower())
     if not value:
         raise SignatureInvalid("missing_header", f"the header {name} is missing")
     if not re.fullmatch(pattern, value):
@@ -114,6 +114,6 @@ def _check_time(timestamp: int, now: float) -> None:
 
 def _entries(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     data = answer.get("data")
-    if not isinstance(data, list) or not data or not all(isinstance(one, dict) for one in data):
+    if not isinstance(data, list) or not data or not all(isinstance(item, dict) for item in data):
         raise MalformedAnswer("data", "no platform certificates; use the WeChat Pay public key")
     return data

@@ -76,8 +76,8 @@ class ClientV2:
 
     def signed(self, fields: Mapping[str, str]) -> dict[str, str]:
         """Add a nonce and the sign; the fields themselves stay word for word."""
-        whole = {**fields, "nonce_str": secrets.token_hex(16), "sign_type": self.sign_type}
-        return {**whole, "sign": v2_sign.sign(whole, self.key, self.sign_type)}
+        unsigned = {**fields, "nonce_str": secrets.token_hex(16), "sign_type": self.sign_type}
+        return {**unsigned, "sign": v2_sign.sign(unsigned, self.key, self.sign_type)}
 
     def _proved(self, body: bytes) -> dict[str, str]:
         answer = self._parsed(body)
@@ -139,10 +139,10 @@ async def query(client: ClientV2, appid: str, out_trade_no: str) -> "Transaction
     asked = {"appid": appid, "mch_id": client.mch_id, "out_trade_no": out_trade_no}
     answer = await client.call("/pay/orderquery", asked)
     need(answer, "trade_state")  # result_code tells only that the query itself worked
-    found = TransactionV2.parse(answer)
-    if found.out_trade_no != out_trade_no:
-        raise MalformedAnswer("out_trade_no", f"{found.out_trade_no} is not what was asked")
-    return found
+    transaction = TransactionV2.parse(answer)
+    if transaction.out_trade_no != out_trade_no:
+        raise MalformedAnswer("out_trade_no", f"{transaction.out_trade_no} is not what was asked")
+    return transaction
 
 
 async def close(client: ClientV2, appid: str, out_trade_no: str) -> None:
@@ -180,29 +180,31 @@ class TransactionV2:
     raw: dict[str, Any] = field(repr=False)
 
     @classmethod
-    def parse(cls, said: dict[str, str]) -> "TransactionV2":
+    def parse(cls, fields: dict[str, str]) -> "TransactionV2":
         """Read proved fields of a query or notification; raise MalformedAnswer naming one.
 
         Without result_code SUCCESS nothing is paid, whatever trade_state says.
         """
-        result = said.get("result_code") or "FAIL"
-        state = (said.get("trade_state") or result) if result == "SUCCESS" else result
-        found = cls(
-            appid=need(said, "appid"),
-            mch_id=need(said, "mch_id"),
-            out_trade_no=need(said, "out_trade_no"),
+        result = fields.get("result_code") or "FAIL"
+        state = (fields.get("trade_state") or result) if result == "SUCCESS" else result
+        transaction = cls(
+            appid=need(fields, "appid"),
+            mch_id=need(fields, "mch_id"),
+            out_trade_no=need(fields, "out_trade_no"),
             trade_state=state,
-            transaction_id=said.get("transaction_id") or None,
-            trade_type=said.get("trade_type") or None,
-            total_fen=fen(said, "total_fee"),
-            currency=said.get("fee_type") or "CNY",
-            success_time=moment(said.get("time_end", ""), "%Y%m%d%H%M%S"),
-            openid=said.get("openid") or None,
-            raw=dict(said),
+            transaction_id=fields.get("transaction_id") or None,
+            trade_type=fields.get("trade_type") or None,
+            total_fen=fen(fields, "total_fee"),
+            currency=fields.get("fee_type") or "CNY",
+            success_time=moment(fields.get("time_end", ""), "%Y%m%d%H%M%S"),
+            openid=fields.get("openid") or None,
+            raw=dict(fields),
         )
-        if state in ("SUCCESS", "REFUND") and not (found.transaction_id and found.total_fen):
+        if state in ("SUCCESS", "REFUND") and not (
+            transaction.transaction_id and transaction.total_fen
+        ):
             raise MalformedAnswer("trade_state", "paid without transaction_id or total_fee")
-        return found
+        return transaction
 
 
 def read_payment(client: ClientV2, body: bytes) -> TransactionV2:
@@ -210,23 +212,23 @@ def read_payment(client: ClientV2, body: bytes) -> TransactionV2:
 
     Raises SignatureInvalid, MalformedAnswer. Answer RECEIVED once the outcome is stored.
     """
-    said = v2_xml.parse(body)
-    if said.get("return_code") != "SUCCESS":
+    fields = v2_xml.parse(body)
+    if fields.get("return_code") != "SUCCESS":
         raise MalformedAnswer("return_code", "not SUCCESS")
-    v2_sign.check(said, client.key, client.sign_type)
-    return TransactionV2.parse(said)
+    v2_sign.check(fields, client.key, client.sign_type)
+    return TransactionV2.parse(fields)
 
 
-def need(said: Mapping[str, str], name: str) -> str:
+def need(fields: Mapping[str, str], name: str) -> str:
     """Return a field that must be there."""
-    if not (value := said.get(name, "")):
+    if not (value := fields.get(name, "")):
         raise MalformedAnswer(name, "missing")
     return value
 
 
-def fen(said: Mapping[str, str], name: str) -> int | None:
+def fen(fields: Mapping[str, str], name: str) -> int | None:
     """Read an amount in fen that may be absent."""
-    text = said.get(name, "")
+    text = fields.get(name, "")
     if text and not (text.isascii() and text.isdigit() and len(text) < 16):
         raise MalformedAnswer(name, "not a whole number of fen")
     return int(text) if text else None

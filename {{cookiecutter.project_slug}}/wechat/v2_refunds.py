@@ -49,22 +49,22 @@ class RefundV2:
     raw: Mapping[str, str] = field(repr=False)
 
     @classmethod
-    def parse(cls, said: Mapping[str, str], n: str = "") -> "RefundV2":
+    def parse(cls, fields: Mapping[str, str], n: str = "") -> "RefundV2":
         """Read proved fields; `n` is the suffix that a query gives them."""
-        refunded, total = fen(said, f"refund_fee{n}"), fen(said, "total_fee")
+        refunded, total = fen(fields, f"refund_fee{n}"), fen(fields, "total_fee")
         if not refunded or not total:
             raise MalformedAnswer("refund_fee", "missing")
-        when = said.get(f"refund_success_time{n}") or said.get("success_time") or ""
+        when = fields.get(f"refund_success_time{n}") or fields.get("success_time") or ""
         return cls(
-            out_refund_no=need(said, f"out_refund_no{n}"),
-            refund_id=need(said, f"refund_id{n}"),
-            out_trade_no=need(said, "out_trade_no"),
-            transaction_id=need(said, "transaction_id"),
+            out_refund_no=need(fields, f"out_refund_no{n}"),
+            refund_id=need(fields, f"refund_id{n}"),
+            out_trade_no=need(fields, "out_trade_no"),
+            transaction_id=need(fields, "transaction_id"),
             refund_fen=refunded,
             total_fen=total,
-            status=said.get(f"refund_status{n}") or None,
+            status=fields.get(f"refund_status{n}") or None,
             success_time=moment(when, "%Y-%m-%d %H:%M:%S"),
-            raw=said,
+            raw=fields,
         )
 
 
@@ -81,10 +81,10 @@ async def refund(client: ClientV2, fields: Mapping[str, str]) -> RefundV2:
 async def query(client: ClientV2, appid: str, out_refund_no: str) -> RefundV2:
     """Ask what became of our number 商户退款单号; Refused REFUNDNOTEXIST when unknown."""
     asked = {"appid": appid, "mch_id": client.mch_id, "out_refund_no": out_refund_no}
-    said = await client.call("/pay/refundquery", asked)
-    for n in range(fen(said, "refund_count") or 0):
-        if said.get(f"out_refund_no_{n}") == out_refund_no:
-            return RefundV2.parse(said, f"_{n}")
+    answer = await client.call("/pay/refundquery", asked)
+    for n in range(fen(answer, "refund_count") or 0):
+        if answer.get(f"out_refund_no_{n}") == out_refund_no:
+            return RefundV2.parse(answer, f"_{n}")
     raise MalformedAnswer("out_refund_no", "the answer is about other refunds")
 
 
@@ -122,9 +122,9 @@ async def download_bill(client: ClientV2, appid: str, day: date) -> bytes | None
     return content
 
 
-def _check_empty(said: Mapping[str, str]) -> None:
+def _check_empty(answer: Mapping[str, str]) -> None:
     """Return when the day was empty; raise what else is said instead of a bill."""
-    code, message = said.get("error_code", ""), said.get("return_msg", "")
+    code, message = answer.get("error_code", ""), answer.get("return_msg", "")
     if message.lower() == "no bill exist":  # WeChat's page writes NO
         return
     if message == "Bill Creating":

@@ -39,10 +39,10 @@ def check(fields: Mapping[str, str], key: str, sign_type: str) -> None:
 
     A sign of the other type is refused, whatever the message says about itself.
     """
-    given = fields.get("sign", "")
-    if not given:
+    signature = fields.get("sign", "")
+    if not signature:
         raise SignatureInvalid("missing_header", "there is no sign")
     if (fields.get("sign_type") or sign_type) != sign_type:
         raise SignatureInvalid("bad_signature", f"sign_type is not {sign_type}")
-    if not hmac.compare_digest(given.encode(), sign(fields, key, sign_type).encode()):
+    if not hmac.compare_digest(signature.encode(), sign(fields, key, sign_type).encode()):
         raise SignatureInvalid("bad_signature", "the sign does not fit")

@@ -163,17 +163,17 @@ def refund_query(state: State, parameters: Fields, host: str) -> Fields:
     named = [name for name in REFUND_NUMBERS if parameters.get(name)]
     if not named:
         raise BusinessError("PARAM_ERROR", f"{'、'.join(REFUND_NUMBERS)}必须四选一")
-    found = _refunds(state, parameters["mch_id"], named[0], parameters[named[0]])
-    if not found:
+    refunds = _refunds(state, parameters["mch_id"], named[0], parameters[named[0]])
+    if not refunds:
         raise BusinessError("REFUNDNOTEXIST", "不存在的退款单号")
     offset = parameters.get("offset") or "0"
     if not re.fullmatch("[0-9]{1,3}", offset, re.ASCII):
         raise BusinessError("PARAM_ERROR", "offset参数格式有误")
-    page = found[int(offset) :][:REFUNDS_A_PAGE]
-    first = refund_fields(*found[0])
+    page = refunds[int(offset) :][:REFUNDS_A_PAGE]
+    first = refund_fields(*refunds[0])
     answer = {name: value for name, value in first.items() if name not in LISTED}
     del answer["cash_refund_fee"]
-    answer |= {"refund_count": str(len(page)), "total_refund_count": str(len(found))}
+    answer |= {"refund_count": str(len(page)), "total_refund_count": str(len(refunds))}
     for n, (order, listed) in enumerate(page):
         answer |= _numbered(n, order, listed, state.clock.now())
     return answer

@@ -253,11 +253,11 @@ def _nul_in(value: object, path: str = "") -> str | None:
     if isinstance(value, str):
         return path if "\0" in value else None
     if isinstance(value, dict):
-        inner = [_nul_in(one, f"{path}.{name}".strip(".")) for name, one in value.items()]
+        inner = [_nul_in(member, f"{path}.{name}".strip(".")) for name, member in value.items()]
         names = [path for name in value if "\0" in name]
         return next((field for field in inner + names if field is not None), None)
     if isinstance(value, list):
-        elements = (_nul_in(one, f"{path}[{n}]") for n, one in enumerate(value))
+        elements = (_nul_in(element, f"{path}[{n}]") for n, element in enumerate(value))
         return next((field for field in elements if field is not None), None)
     return None
 

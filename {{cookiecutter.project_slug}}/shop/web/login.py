@@ -98,8 +98,8 @@ async def callback(request: Request) -> HTTPResponse:
             shop.login.finish(browser, state, code), seconds=UNIT_SECONDS
         )
     except errors.LoginCodeInvalid as error:
-        way_back = shop.login.way_back(browser, state)
-        back = await shop.checkout.work.run(way_back, seconds=UNIT_SECONDS)
+        unit = shop.login.way_back(browser, state)
+        back = await shop.checkout.work.run(unit, seconds=UNIT_SECONDS)
         return await _once_more(request, shop, back, error)
     except errors.SnapshotUser as error:
         return _page(error, "请点右下角「使用完整服务」 Tap “full service” below")
@@ -137,10 +137,10 @@ def _away(address: str) -> HTTPResponse:
 
 
 def _page(error: BaseException, title: str) -> HTTPResponse:
-    status, said, _ = failure(error)
+    status, problem, _ = failure(error)
     body = PAGE.format(
         title=html.escape(title),
-        text=html.escape(said.message),
+        text=html.escape(problem.message),
         request_id=html.escape(log.request_id.get()),
     )
     return HTTPResponse(

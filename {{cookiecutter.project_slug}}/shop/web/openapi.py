@@ -199,17 +199,17 @@ def _parameters(
     name: str, path: str, example: Example | None, *, keyed: bool = False
 ) -> list[dict[str, Any]]:
     recorded = example or Example("", "", 0)
-    found = [
+    parameters = [
         _parameter(name, part, "path", WORD, recorded.parts)
         for part in re.findall(r"{(\w+)}", path)
     ]
-    found += [
+    parameters += [
         _parameter(name, argument, "query", schema, recorded.query)
         for argument, schema in QUERY.get(name, {}).items()
     ]
     if keyed:
-        found.append(_parameter(name, "Idempotency-Key", "header", KEY, recorded.headers))
-    return found
+        parameters.append(_parameter(name, "Idempotency-Key", "header", KEY, recorded.headers))
+    return parameters
 
 
 def _parameter(

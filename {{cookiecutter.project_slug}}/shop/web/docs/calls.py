@@ -40,14 +40,14 @@ class Operation:
     @property
     def needs(self) -> list[str]:
         """Return which logins it takes: session, cookie, admin."""
-        return [need for way in self.described["security"] for need in way]
+        return [need for requirement in self.described["security"] for need in requirement]
 
     @property
     def words(self) -> tuple[Sentence, Sentence]:
         """Return title and text; a call of the owner's has its docstring as title."""
-        told = CALLS.get(self.name) or (NOTIFICATION if self.is_notification else None)
+        sentences = CALLS.get(self.name) or (NOTIFICATION if self.is_notification else None)
         summary = self.described["summary"]
-        return told or ((summary, summary), ("", ""))
+        return sentences or ((summary, summary), ("", ""))
 
     def answers(self, *, failed: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield status and answer of success, or of failure."""
@@ -67,7 +67,7 @@ class CallWriter:
         """Return a call, folded."""
         title, about = call.words
         example = examples().get(call.name)
-        told = (
+        description = (
             f"<p>{mark(self.reader.say(about))}</p>"
             f'<p class="who">{self.reader.word("who")} {self._who(call)}</p>'
             f"{self._inputs(call)}{self._outputs(call)}"
@@ -80,7 +80,7 @@ class CallWriter:
             f'<details class="call" id="{call.name}"><summary>'
             f'<b class="{call.method}">{call.method}</b><code>{escape(call.path)}</code>'
             f"<span>{mark(self.reader.say(title))}</span></summary>"
-            f'<div class="inside"><div class="told">{told}</div>'
+            f'<div class="inside"><div class="told">{description}</div>'
             f'<div class="shown">{shown}</div></div></details>'
         )
 
@@ -95,7 +95,7 @@ class CallWriter:
         return self.reader.word("anyone")
 
     def _inputs(self, call: Operation) -> str:
-        rows = [self._parameter(call.name, one) for one in call.described["parameters"]]
+        rows = [self._parameter(call.name, parameter) for parameter in call.described["parameters"]]
         html = f"<h3>{self.reader.word('parameters')}</h3>{listed(rows)}" if rows else ""
         if "requestBody" in call.described:
             body = self.reader.fields(shape_of(call.described["requestBody"]), inside=True)

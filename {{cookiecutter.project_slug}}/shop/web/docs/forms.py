@@ -36,7 +36,7 @@ def form(
 
 def _token(reader: Reader, operation: Mapping[str, Any]) -> str:
     """Return the token's field, shared by all forms of its kind; buyers can log in here."""
-    needs = [need for way in operation["security"] for need in way]
+    needs = [need for requirement in operation["security"] for need in requirement]
     login = f'<button type="button" data-do="login">{reader.word("new_buyer")}</button>'
     if "admin" in needs:
         return _labelled(reader.word("admin_token"), _input("token", kind="admin"))

@@ -148,11 +148,11 @@ class Page:
         failed = examples().get("errors")
         shown = self._calls.exchange(self._named("start_payment"), failed) if failed else ""
         rows = "".join(
-            f'<div id="{one.code}"><dt><b>{one.status}</b> <code>{one.code}</code></dt>'
-            f"<dd>{mark(self.reader.say(one.cause))}</dd>"
+            f'<div id="{remedy.code}"><dt><b>{remedy.status}</b> <code>{remedy.code}</code></dt>'
+            f"<dd>{mark(self.reader.say(remedy.cause))}</dd>"
             f"<dd><small>{self._word('remedy')}</small>"
-            f" {mark(self.reader.say(one.advice))}</dd></div>"
-            for one in remedies()
+            f" {mark(self.reader.say(remedy.advice))}</dd></div>"
+            for remedy in remedies()
         )
         return (
             f'<section id="errors"><h2>{self._word("errors")}</h2>'

@@ -67,7 +67,7 @@ def language_of(wanted: str, accepted: str) -> str:
         return wanted
     liked = [_quality(part) for part in accepted.split(",")]
     offered = [(quality, name) for quality, name in liked if name in LANGUAGES and quality > 0]
-    return max(offered, key=lambda one: one[0])[1] if offered else "zh"
+    return max(offered, key=lambda pair: pair[0])[1] if offered else "zh"
 
 
 def _quality(part: str) -> tuple[float, str]:
