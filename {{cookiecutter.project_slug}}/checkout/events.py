@@ -117,7 +117,7 @@ class Events:
         Hooks that take longer are not waited for. What has waited too long is left to the sweep.
         """
         while self._waiting:
-            while self._work.is_rush and not self._has_waited():
+            while self._work.is_rush and not self._has_waited():  # noqa: ASYNC110  no event ends a rush
                 await asyncio.sleep(A_BREATH)
             batch = list(islice(self._waiting, TOGETHER))
             calls = [
