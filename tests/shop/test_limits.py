@@ -47,6 +47,16 @@ def test_looking_takes_no_token_and_a_refusal_costs_none() -> None:
     assert buckets.take("a") == 0
 
 
+def test_who_was_idle_long_enough_is_forgotten() -> None:
+    now = Seconds()
+    buckets = Buckets(burst=1, per_minute=60, now=now)
+    for n in range(10):
+        buckets.take(str(n))
+    now.at += 1
+    buckets.take("another")
+    assert list(buckets._full_at) == ["another"]
+
+
 def test_the_memory_of_buckets_is_bounded_and_who_was_idle_longest_is_forgotten() -> None:
     buckets = Buckets(burst=1, per_minute=1, now=Seconds())
     for n in range(MOST_KEYS + 10):

@@ -1,6 +1,7 @@
 """Token buckets 令牌桶: how often something may happen for each key, in bounded memory."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 MOST_KEYS = 50_000  # the key that was idle longest is forgotten first: it starts with a full bucket
@@ -9,7 +10,8 @@ MOST_KEYS = 50_000  # the key that was idle longest is forgotten first: it start
 class Buckets:
     """One bucket for each key: `burst` tokens at once, and `per_minute` new ones.
 
-    Kept for each key is only when its bucket will be full again. `now` counts seconds.
+    Kept for each key is only when its bucket will be full again, and only until then. `now` counts
+    seconds.
     """
 
     def __init__(
@@ -18,7 +20,7 @@ class Buckets:
         self._pause = 60 / per_minute
         self._depth = burst * self._pause
         self._now = now
-        self._full_at: dict[str, float] = {}
+        self._full_at: OrderedDict[str, float] = OrderedDict()  # idle longest first
 
     def wait(self, key: str) -> float:
         """Return after how many seconds there is a token, 0.0 when there is one."""
@@ -33,8 +35,16 @@ class Buckets:
         if seconds:
             return seconds
         now = self._now()
-        full_at = max(self._full_at.pop(key, now), now)
-        self._full_at[key] = full_at + self._pause  # at the end: the first is idle longest
-        if len(self._full_at) > MOST_KEYS:
-            del self._full_at[next(iter(self._full_at))]
+        full_at = max(self._full_at.get(key, now), now)
+        self._full_at[key] = full_at + self._pause
+        self._full_at.move_to_end(key)
+        self._forget(now)
         return 0.0
+
+    def _forget(self, now: float) -> None:
+        """Forget who was idle for so long that a bucket is full again, and whoever is too many."""
+        while self._full_at:
+            key, full_at = next(iter(self._full_at.items()))
+            if full_at > now and len(self._full_at) <= MOST_KEYS:
+                return
+            del self._full_at[key]
