@@ -17,7 +17,8 @@ from wechat import login as wechat
 from wechat.errors import LoginRefused, WeChatError
 
 STATE_LASTS = timedelta(minutes=10)
-FAILED, NOBODY = "failed", ""  # a code that was refused; a buyer who must not be one
+FAILED = "failed"  # a code that was refused
+NOBODY = ""  # a buyer who must not be one
 GUEST_LASTS = timedelta(days=8)  # a day longer than the session
 BATCH = 500  # rows that are forgotten at once
 HavingOrdered = Callable[[set[str]], Awaitable[set[str]]]

@@ -159,7 +159,8 @@ class Bill:
         """
         start = datetime.combine(self._day, time(), BEIJING).astimezone(UTC)
         rows = table.filter(**{f"{column}__lt": start + timedelta(days=1)}).order_by(column, "id")
-        after, last = start, 0
+        after = start
+        last = 0
         while True:
             is_later: dict[str, Any] = {f"{column}__gt": after}
             later = Q(**is_later) | Q(id__gt=last)  # many have the same second
@@ -168,7 +169,8 @@ class Bill:
             if not batch:
                 return
             yield [r for r in batch if r["state"] in states and r["channel"] in self._books]
-            after, last = batch[-1][column], batch[-1]["id"]
+            after = batch[-1][column]
+            last = batch[-1]["id"]
 
     def _difference(self, kind: str, number: str, here: str | int, there: str | int) -> Difference:
         return Difference(self._channel.books, kind, number, str(here), str(there))

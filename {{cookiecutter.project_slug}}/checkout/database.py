@@ -285,7 +285,8 @@ async def _one_at_a_time(client: BaseDBAsyncClient, name: str) -> AsyncIterator[
         with _file_lock(Path(client.filename)):  # type: ignore[attr-defined]
             yield
         return
-    held, done = asyncio.Event(), asyncio.Event()
+    held = asyncio.Event()
+    done = asyncio.Event()
 
     async def hold() -> None:  # in a task of its own: the migration must not run inside it
         async with transaction():
@@ -294,7 +295,8 @@ async def _one_at_a_time(client: BaseDBAsyncClient, name: str) -> AsyncIterator[
             held.set()
             await done.wait()
 
-    holder, locked = asyncio.create_task(hold()), asyncio.create_task(held.wait())
+    holder = asyncio.create_task(hold())
+    locked = asyncio.create_task(held.wait())
     try:
         await asyncio.wait([holder, locked], return_when=asyncio.FIRST_COMPLETED)
         if not held.is_set():

@@ -108,7 +108,9 @@ class Checkout:
             raise
         except Exception as error:
             failed("notification not recorded", error)
-            reply, outcome, reason = self.notifications.failed(path, "try again"), "FAILED", ""
+            reply = self.notifications.failed(path, "try again")
+            outcome = "FAILED"
+            reason = ""
         self._hooks.on_notification(outcome, reason)
         return reply
 

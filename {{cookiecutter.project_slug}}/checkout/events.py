@@ -89,7 +89,8 @@ class Events:
         self, kind: str, order: Order, after: AfterCommit, refund: Refund | None = None
     ) -> Event:
         """Return a new event, to be inserted; it runs right after the commit."""
-        now, suffix = self._clock.now(), f"-{refund.id}" if refund else ""
+        now = self._clock.now()
+        suffix = f"-{refund.id}" if refund else ""
         event = Event(
             event_id=f"{order.order_no}-{kind}{suffix}",
             order_id=order.id,
@@ -157,7 +158,8 @@ class Events:
 
     async def _write_done(self) -> None:
         """Note what has come to its end, in one statement; what a crash forgets runs again."""
-        done, self._done = self._done, []
+        done = self._done
+        self._done = []
         try:
             if done:
                 await sql.note_done(done)

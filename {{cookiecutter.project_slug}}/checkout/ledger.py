@@ -136,7 +136,8 @@ def _share_mismatch(share: Share, theirs: TradeShare) -> str:
 
 def decide(rows: PaymentRows, trade: Trade, *, by_query: bool) -> Decision:
     """Judge a proved Trade against our rows; nothing is read or written here."""
-    payment, shares = rows.payment, rows.shares
+    payment = rows.payment
+    shares = rows.shares
     if reason := mismatch(payment, shares, trade):
         holds = by_query and {share.state for share in trade.shares} != {"OPEN"}
         return refusal(payment, reason, holds=holds)
@@ -294,7 +295,9 @@ class Ledger:
         if not opened:
             await payment.refresh_from_db()
             return
-        payment.state, payment.prepay, payment.prepaid_at = "OPEN", prepay, now
+        payment.state = "OPEN"
+        payment.prepay = prepay
+        payment.prepaid_at = now
 
     async def close_payment(self, out_trade_no: str, cause: str, *, held: bool = False) -> None:
         """Move a payment that cannot be paid any more to CLOSED, and its CLOSING order after it.
@@ -444,7 +447,8 @@ class Ledger:
         self, rows: RefundRows, trade: RefundTrade, cause: str, after: AfterCommit
     ) -> None:
         """Move to PROCESSING and beyond; whoever moves first, moves all."""
-        refund, now = rows.refund, self._clock.now()
+        refund = rows.refund
+        now = self._clock.now()
         steps = ["PROCESSING"] if refund.state in ("PENDING", "REJECTED") else []
         steps += [trade.state] if trade.state != "PROCESSING" else []
         # a day's bill is compared by it. One that was sent twice, because an answer was lost, was
@@ -511,8 +515,11 @@ class Ledger:
 
         A REJECTED refund that turns out to be done reserves again, as far as there is room.
         """
-        refund, share, payment = rows.refund, rows.share, rows.payment
-        fen, room = refund.refund_fen, share.total_fen - share.reserved_fen
+        refund = rows.refund
+        share = rows.share
+        payment = rows.payment
+        fen = refund.refund_fen
+        room = share.total_fen - share.reserved_fen
         reserved = 0 if state in LET_GO else min(fen, room + refund.reserved_fen)
         if reserved < fen and state not in LET_GO:
             log.alarm("refunds exceed what was paid", number=refund.out_refund_no)
@@ -531,7 +538,8 @@ class Ledger:
 
     async def _refunded(self, rows: RefundRows, cause: str, after: AfterCommit) -> None:
         """Tell the owner; an order of which nothing is left is REFUNDED."""
-        refund, order = rows.refund, rows.order
+        refund = rows.refund
+        order = rows.order
         if rows.payment.surplus:
             return
         if await sql.REFUND_ORDER.run(id=order.id):

@@ -128,7 +128,8 @@ class Payments:
         self, order: Order, items: Sequence[OrderItem], wanted: Wanted, client_ip: str
     ) -> Payment | None:
         """Commit number and request before anything is sent; None when a twin was faster."""
-        now, n = self._clock.now(), order.payments_made + 1
+        now = self._clock.now()
+        n = order.payments_made + 1
         base = f"{self._prefix}{order.order_no}{n:02}"
         draft_shares = shares_of(items, base, self._shop_name)
         draft = Draft(
@@ -216,7 +217,8 @@ class Payments:
         """Tell a refusal from an outage: a 5xx is one when its code came before for this number."""
         if not isinstance(error, ch.Failed):
             return isinstance(error, ch.Declined)
-        before, code = payment.failed_code, error.code[:64]
+        before = payment.failed_code
+        code = error.code[:64]
         await sql.FAILED.run(id=payment.id, failed_code=code)
         payment.failed_code = code
         return before == code

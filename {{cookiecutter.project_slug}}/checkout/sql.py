@@ -58,7 +58,8 @@ class Statement:
     async def read(self, **values: Any) -> list[dict[str, Any]]:
         """Return the rows, by the names of their columns."""
         connection = _connection()
-        text, converted = self._for(connection), self.converted(values)
+        text = self._for(connection)
+        converted = self.converted(values)
         rows: list[dict[str, Any]] = await connection.execute_query_dict(text, converted)
         return rows
 

@@ -135,7 +135,8 @@ class SqliteTransaction(SqliteTransactionWrapper):
 
     async def begin(self) -> None:
         """Take the write lock; raise sqlite3.OperationalError when another process keeps it."""
-        connection, patience = self._connection._conn, self._parent.pragmas["busy_timeout"]  # type: ignore[attr-defined]
+        connection = self._connection._conn
+        patience = self._parent.pragmas["busy_timeout"]  # type: ignore[attr-defined]
         connection.execute("PRAGMA busy_timeout=0")
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -162,7 +162,8 @@ class Sweep:
         A look at a closed payment that brought no proved answer is not counted: it comes again.
         """
         order = await sql.order_by_id(payment.order_id)
-        before, lease = payment.state, payment.due_at
+        before = payment.state
+        lease = payment.due_at
         if before == "CLOSED":
             proved = await self._payments.close(payment, "sweep")
         else:

@@ -118,7 +118,8 @@ def _with(writes: tuple[tuple[str, int | None], ...]) -> str:
 
     1 / 0 undoes all of it. They are carried out as they are asked for, in their order.
     """
-    parts, ids = [], []
+    parts = []
+    ids = []
     for n, (text, parent) in enumerate(writes):
         statement = text.format(parent=f"(SELECT id FROM w{parent})")  # noqa: S608
         parts.append(f"w{n} AS ({statement} RETURNING id)")

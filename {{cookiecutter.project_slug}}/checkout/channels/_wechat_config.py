@@ -218,7 +218,8 @@ def _merchant(env: Env, n: int, entry: Mapping[str, str], sandbox: bool) -> Merc
 
 def _public_keys(env: Env, sandbox: bool) -> dict[str, RSAPublicKey]:
     """Read WeChat's public key; without one the platform certificates are downloaded."""
-    id_name, key_name = "SHOP_WECHATPAY_PUBLIC_KEY_ID", "SHOP_WECHATPAY_PUBLIC_KEY"
+    id_name = "SHOP_WECHATPAY_PUBLIC_KEY_ID"
+    key_name = "SHOP_WECHATPAY_PUBLIC_KEY"
     if not env.get(id_name) and not env.get(key_name):
         return {}
     example = "PUB_KEY_ID_0119000000012024010100000000000000"

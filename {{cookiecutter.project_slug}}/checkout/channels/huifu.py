@@ -27,7 +27,8 @@ from huifu import errors, payments, sign, statements
 from huifu.client import HuifuClient
 from huifu.payments import BEIJING, HuifuTrade
 
-PATH, REFUND_PATH = "/notify/huifu/payment", "/notify/huifu/refund"
+PATH = "/notify/huifu/payment"
+REFUND_PATH = "/notify/huifu/refund"
 #: what Huifu adds to WeChat's scenes
 SCENES = {"alipay": Scene("alipay"), "unionpay": Scene("unionpay")}
 #: scene -> trade_type, and what its answer has
@@ -69,7 +70,9 @@ class HuifuConfig:
 class Huifu:
     """Translate between our Payment and Huifu's data; every value is a string."""
 
-    name, books, rank = "huifu", "huifu", 9
+    name = "huifu"
+    books = "huifu"
+    rank = 9
     close_after = 60
     least_seconds = 60
     widget_scenes: Sequence[str] = ()

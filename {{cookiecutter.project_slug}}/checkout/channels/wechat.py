@@ -52,8 +52,11 @@ DEVICE_ID = "shop0001"  # older pages of combined orders want 7 to 16 characters
 class WeChat:
     """Translate between our Payment and WeChat's order; several shares are a combined order."""
 
-    name, books, rank = "wechat", "wechat", 0
-    close_after, least_seconds = 0, 60
+    name = "wechat"
+    books = "wechat"
+    rank = 0
+    close_after = 0
+    least_seconds = 60
     notifications: Mapping[str, str] = NOTIFICATIONS
 
     def __init__(self, config: WeChatConfig, own: Config, clients: Sequence[Client]) -> None:
@@ -76,7 +79,8 @@ class WeChat:
         """Tell whether one merchant can be paid here, or so many at once."""
         if scene not in self.scenes:
             return False
-        parties, own_app = self._parties, self.scenes[scene] != self._parties.sub_appid
+        parties = self._parties
+        own_app = self.scenes[scene] != parties.sub_appid
         if parties.sub_mchid:  # another sub merchant, or several, need the provider's own app
             alone = list(merchants) in ([""], [parties.sub_mchid])
             return alone or (own_app and len(merchants) <= combine.MOST)
@@ -114,7 +118,8 @@ class WeChat:
 
     def _prepare_combined(self, draft: ch.Draft) -> ch.Prepared:
         """Build the body of POST /v3/combine-transactions/{product} 合单下单."""
-        product, appid = SCENES[draft.scene].product, self.scenes[draft.scene]
+        product = SCENES[draft.scene].product
+        appid = self.scenes[draft.scene]
         share_parties = [self._parties.of_share(share.merchant) for share in draft.shares]
         body = combine.combine_order(
             product,
@@ -149,7 +154,9 @@ class WeChat:
 
     async def prepay(self, payment: Payment) -> dict[str, str]:
         """Send the stored body, byte for byte."""
-        client, product, body = self._of(payment), payment.product, payment.request.encode()
+        client = self._of(payment)
+        product = payment.product
+        body = payment.request.encode()
         with translated():
             if _is_combined(payment):
                 ticket = await combine.prepay(client, product, body)
@@ -282,7 +289,8 @@ class WeChat:
 
     async def examine(self, *, prove: bool = False) -> list[ch.Finding]:
         """Say what is offered and where notifications go, and let WeChat check the keys."""
-        scenes, sub = ", ".join(self.scenes) or "none", self._parties.sub_mchid
+        scenes = ", ".join(self.scenes) or "none"
+        sub = self._parties.sub_mchid
         mode = f"service provider 服务商 of {sub}" if sub else "direct merchant 直连商户"
         by_key = bool(self._client.trust.public_keys)
         trust = "public key 微信支付公钥" if by_key else "platform certificates 平台证书"

@@ -34,7 +34,8 @@ from wechat.fields import BEIJING
 from wechat.v2 import ClientV2, TransactionV2
 from wechat.v2_refunds import RefundV2
 
-PATH, REFUND_PATH = "/notify/wechat/v2/payment", "/notify/wechat/v2/refund"
+PATH = "/notify/wechat/v2/payment"
+REFUND_PATH = "/notify/wechat/v2/refund"
 SEALED = b"<req_info>"
 NOBODYS_NUMBER = "doctor0000000000"
 TRADE_TYPES = {"jsapi": "JSAPI", "native": "NATIVE", "h5": "MWEB"}
@@ -61,8 +62,11 @@ class WeChatV2Config:
 class WeChatV2:
     """Translate between our Payment and APIv2's fields; stored requests lack nonce and sign."""
 
-    name, books, rank = "wechat_v2", "wechat", 5
-    close_after, least_seconds = 300, v2.MIN_EXPIRE_SECONDS
+    name = "wechat_v2"
+    books = "wechat"
+    rank = 5
+    close_after = 300
+    least_seconds = v2.MIN_EXPIRE_SECONDS
     widget_scenes: Sequence[str] = ()
     notifications: Mapping[str, str] = {PATH: "payment", REFUND_PATH: "refund"}
 
@@ -128,7 +132,8 @@ class WeChatV2:
             return {"code_url": prepay["code_url"]}
         if "mweb_url" in prepay:
             return {"h5_url": with_way_back(prepay["mweb_url"], order_no, self._url)}
-        appid, now = payment.parties["appid"], int(Clock.real())
+        appid = payment.parties["appid"]
+        now = int(Clock.real())
         return {"invoke": v2.invoke(self.client, appid, prepay["prepay_id"], timestamp=now)}
 
     async def query(self, payment: Payment, shares: Sequence[Share]) -> ch.Trade:
@@ -222,7 +227,8 @@ class WeChatV2:
 
     async def _accepted(self) -> ch.Finding:
         """Ask for a number that nobody has: the answer says whether the key fits."""
-        appid, advice = next(iter(self.scenes.values()), ""), ""
+        appid = next(iter(self.scenes.values()), "")
+        advice = ""
         try:
             await v2.query(self.client, appid, NOBODYS_NUMBER)
         except errors.Refused as error:
@@ -286,7 +292,8 @@ def _compact(fields: Mapping[str, Any]) -> str:
 
 def read(env: Env, own: Config) -> WeChatV2Config | None:
     """Read the settings if SHOP_APIV2_KEY is set; what is wrong is noted in `env`."""
-    text, sign_type = env.secret("SHOP_APIV2_KEY"), env.get("SHOP_APIV2_SIGN_TYPE", "MD5")
+    text = env.secret("SHOP_APIV2_KEY")
+    sign_type = env.get("SHOP_APIV2_SIGN_TYPE", "MD5")
     if not text and "wechat_v2" not in own.channels:
         return None
     if sign_type not in v2_sign.SIGN_TYPES:
@@ -307,7 +314,8 @@ def read(env: Env, own: Config) -> WeChatV2Config | None:
 
 def _certificate(env: Env) -> ssl.SSLContext:
     """Read the merchant's certificate, which refunds show; the sandbox has no TLS to ask for it."""
-    path, context = env.get("SHOP_MERCHANT_CERT"), ssl.create_default_context()
+    path = env.get("SHOP_MERCHANT_CERT")
+    context = ssl.create_default_context()
     try:
         if is_sandbox_certificate(keys.certificate(path)):  # before it is compared
             env.problem("SHOP_MERCHANT_CERT", "belongs to the sandbox", "certs/apiclient_cert.pem")
