@@ -74,7 +74,8 @@ class HuifuClient:
         except (Malformed, HuifuSignatureInvalid) as error:
             raise HuifuNotProved(f"the answer is not proved: {error}") from error
         data: dict[str, Any] = sign.fields(body)["data"]
-        code, words = str(data.get("resp_code", "")), str(data.get("resp_desc", ""))
+        code = str(data.get("resp_code", ""))
+        words = str(data.get("resp_desc", ""))
         if code in _UNKNOWN:
             raise HuifuUnknown(f"{code} {words}", code=code)
         if code not in ACCEPTED:

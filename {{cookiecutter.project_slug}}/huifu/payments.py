@@ -26,9 +26,12 @@ from .errors import (
 )
 
 BEIJING = timezone(timedelta(hours=8))
-CREATE, SCANPAY = "/v2/trade/payment/jspay", "/v2/trade/payment/scanpay"
+CREATE = "/v2/trade/payment/jspay"
+SCANPAY = "/v2/trade/payment/scanpay"
 #: the most UTF-8 bytes of texts; longer ones are cut. One page says 128 of goods_desc, another 127
-GOODS_DESC_BYTES, REMARK_BYTES, REFUND_REMARK_BYTES = 127, 255, 84
+GOODS_DESC_BYTES = 127
+REMARK_BYTES = 255
+REFUND_REMARK_BYTES = 84
 
 
 @dataclass(frozen=True)

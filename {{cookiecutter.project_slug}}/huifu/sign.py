@@ -63,7 +63,8 @@ def check(key: rsa.RSAPublicKey, text: str, signature: str) -> None:
 def answer_text(body: bytes) -> tuple[str, str]:
     """Return the text of an answer that was signed, and its sign; numbers as they were written."""
     answer = _loads(body, lambda literal: f"{_MARK}{literal}{_MARK}")
-    data, signature = answer.get("data"), answer.get("sign", "")
+    data = answer.get("data")
+    signature = answer.get("sign", "")
     if not isinstance(data, dict) or not isinstance(signature, str):
         raise Malformed("data", "not an object")
     kept = {name: data[name] for name in sorted(data) if data[name] not in (None, [])}

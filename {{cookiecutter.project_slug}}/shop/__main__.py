@@ -173,7 +173,8 @@ async def _bill(day: date, *, as_json: bool) -> int:
                     listed.append(line._asdict())
                 else:
                     print(f"{line.kind:20} {line.number}  here {line.here}, there {line.there}")
-            rows, foreign = rows + bill.count.rows, foreign + bill.count.foreign
+            rows += bill.count.rows
+            foreign += bill.count.foreign
     except ChannelError as error:
         why = "no bill yet" if isinstance(error, NoBillYet) else "the bill was not fetched"
         print(*filter(None, (f"{why}:", error.code, str(error))), file=sys.stderr)

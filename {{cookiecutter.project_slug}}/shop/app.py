@@ -51,9 +51,11 @@ def build(env: Env, products: Catalogue = catalogue.products, hooks: Hooks = HOO
     """
     if hooks is HOOKS:  # the owner's, no test's
         _check_owned(products, hooks)
-    read, clock = settings.load(env), Clock()
+    read = settings.load(env)
+    clock = Clock()
     http = _http(clock, in_sandbox=bool(read.sandbox_url))
-    built, metrics = channels.load(env, read.checkout, http, clock), Metrics(clock)
+    built = channels.load(env, read.checkout, http, clock)
+    metrics = Metrics(clock)
     log.hide(env.secrets)
     env.check()
     return Shop(

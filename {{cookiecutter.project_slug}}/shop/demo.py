@@ -50,7 +50,8 @@ def _running(host: str, port: int, sandbox_port: int) -> Iterator[tuple[str, dic
 
     In a container they listen on 0.0.0.0 and have the same addresses outside.
     """
-    shop, sandbox = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
+    shop = f"http://127.0.0.1:{port}"
+    sandbox = f"http://127.0.0.1:{sandbox_port}"
     children = []
     try:
         at = ("--host", host, "--port")

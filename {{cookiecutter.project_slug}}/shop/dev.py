@@ -28,7 +28,8 @@ Snapshot = Mapping[Path, float]
 def run(*, port: int, sandbox_port: int) -> int:
     """Serve until Ctrl-C, then exit 0; exit 1 when something is in the way."""
     processes.interrupt_on_signals()
-    shop, sandbox = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
+    shop = f"http://127.0.0.1:{port}"
+    sandbox = f"http://127.0.0.1:{sandbox_port}"
     children: list[Child] = []
     try:
         for flag, number in (("--port", port), ("--sandbox-port", sandbox_port)):

@@ -134,7 +134,8 @@ def doubles(env: Env) -> list[Finding]:
 
 
 def _same(env: Env, names: Iterable[str], kind: str) -> list[Finding]:
-    findings, first = [], dict[str, str]()
+    findings = []
+    first = dict[str, str]()
     for name in names:
         value = env.get(name)
         if value and first.setdefault(value, name) != name:
@@ -172,7 +173,8 @@ def public_url(shop: Shop) -> list[Finding]:
     if shop.settings.sandbox_url:
         return []
     parts = urlsplit(shop.settings.public_url)
-    host, port = parts.hostname or "", parts.port
+    host = parts.hostname or ""
+    port = parts.port
     if wrong := _unreachable(host):
         return [Finding(False, "SHOP_PUBLIC_URL", wrong)]
     if port and "jsapi" in _offered(shop):

@@ -34,7 +34,8 @@ class Metrics:
     """Counts of this process, and what the database says when somebody asks."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._registry = clock, CollectorRegistry()
+        self._clock = clock
+        self._registry = CollectorRegistry()
         self._notifications = Counter(
             "shop_notifications",
             "Notifications answered by this process; reason: probe, attack, wrong_key, malformed",

@@ -15,6 +15,7 @@ def fen(text: str, allowed: range, *, field: str) -> int:
         raise BadRequest("an amount in yuan such as 12.34, as text", field=field)
     amount = int(Decimal(text) * 100)
     if amount not in allowed:
-        least, most = Decimal(allowed[0]) / 100, Decimal(allowed[-1]) / 100
+        least = Decimal(allowed[0]) / 100
+        most = Decimal(allowed[-1]) / 100
         raise BadRequest(f"the amount must be from {least} to {most} yuan", field=field)
     return amount

@@ -177,7 +177,8 @@ def _payment(shop: Shop, trial: Trial) -> tuple[Payment, Share]:
 
 def _refused(shop: Shop, trial: Trial, error: ChannelError) -> Finding:
     """Name the setting that a refusal means, and what to click."""
-    code, explained = error.code.replace("_", ""), numbers.number_in(error.request_id)
+    code = error.code.replace("_", "")
+    explained = numbers.number_in(error.request_id)
     if code == "APPIDMCHIDNOTMATCH":
         return Finding(False, _appid_setting(shop, trial.appid), _not_bound(trial.merchant))
     if trial.needs_openid and trial.appid not in trial.openids and "openid" in str(error):

@@ -126,8 +126,10 @@ def _apps(env: Env) -> list[App]:
     """Read the apps: an appid without its secret (or the reverse) is refused."""
     apps = []
     for kind, log_in in (("miniprogram", True), ("official_account", True), ("app", False)):
-        appid_name, secret_name = f"SHOP_{kind.upper()}_APPID", f"SHOP_{kind.upper()}_SECRET"
-        appid, secret = env.get(appid_name), env.secret(secret_name) if log_in else ""
+        appid_name = f"SHOP_{kind.upper()}_APPID"
+        secret_name = f"SHOP_{kind.upper()}_SECRET"
+        appid = env.get(appid_name)
+        secret = env.secret(secret_name) if log_in else ""
         if log_in and bool(appid) != bool(secret):
             missing = secret_name if appid else appid_name
             example = "0123456789abcdef0123456789abcdef" if appid else "wx8888888888888888"

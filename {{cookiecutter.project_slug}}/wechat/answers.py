@@ -23,7 +23,8 @@ def raise_for_status(answer: Answer, proved: bool) -> None:
     if is_success(answer):
         return
     carried = _carried(answer, proved)
-    code, message = carried["code"], carried["message"]
+    code = carried["code"]
+    message = carried["message"]
     words = f"{code} {message}".strip() or "an answer without explanation"
     if answer.status != 202 and not 400 <= answer.status < 500:
         raise OutcomeUnknown(words, status=answer.status, **carried)

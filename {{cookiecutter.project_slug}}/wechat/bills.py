@@ -74,7 +74,8 @@ async def _apply(
         if error.is_code("STATEMENT_CREATING"):
             raise BillNotReady(f"WeChat is still writing the bill of {date}") from error
         raise
-    hash_type, value = fields.string(answer, "hash_type"), fields.string(answer, "hash_value")
+    hash_type = fields.string(answer, "hash_type")
+    value = fields.string(answer, "hash_value")
     if hash_type != "SHA1":
         raise MalformedAnswer("hash_type", f"{hash_type[:40]!r} is not SHA1")
     if not re.fullmatch("[0-9a-fA-F]{40}", value):
@@ -88,7 +89,8 @@ async def download(client: Client, ticket: BillTicket, to: Path) -> int:
     `to` is only touched when everything is there and the hash holds. Raises Cut (apply again),
     Truncated, TooBig, HashMismatch, OSError, and what Client.download raises.
     """
-    digest, size = hashlib.sha1(usedforsecurity=False), 0
+    digest = hashlib.sha1(usedforsecurity=False)
+    size = 0
     with _replacing(to) as file:
         async with client.download(ticket.download_url) as pieces:
             async for piece in _unpacked(pieces) if ticket.gzip else pieces:

@@ -186,7 +186,8 @@ class Client:
             self._start_download()  # in the background; this call goes on with the old ones
 
     def _certificates_are_old(self) -> bool:
-        now, loaded_at = self._now(), self.trust.loaded_at or 0
+        now = self._now()
+        loaded_at = self.trust.loaded_at or 0
         return now - loaded_at > REFRESH_SECONDS and now - self._tried_at > RETRY_SECONDS
 
     async def _call(self, method: str, target: str, body: bytes, read: _Reader) -> dict[str, Any]:
@@ -225,14 +226,16 @@ class Client:
 
     def _sign(self, method: str, url: httpx.URL, body: bytes) -> _Call:
         target = url.raw_path.decode("ascii")  # what goes over the wire is what is signed
-        timestamp, nonce = int(self._now()), sign.new_nonce()
+        timestamp = int(self._now())
+        nonce = sign.new_nonce()
         headers = self._headers(method, target, body, timestamp, nonce)
         message = sign.request_message(method, target, timestamp, nonce, body)
         return _Call(method, url, headers, message)
 
     @contextmanager
     def _watched(self, call: _Call) -> Iterator[None]:
-        failure, started = None, time.monotonic()
+        failure = None
+        started = time.monotonic()
         try:
             yield
         except BaseException as error:
@@ -240,7 +243,8 @@ class Client:
             raise
         finally:
             if self._on_exchange:
-                target, seconds = call.url.raw_path.decode(), time.monotonic() - started
+                target = call.url.raw_path.decode()
+                seconds = time.monotonic() - started
                 answer = call.answer
                 status, request = (answer.status, answer.request_id) if answer else (None, None)
                 self._on_exchange(

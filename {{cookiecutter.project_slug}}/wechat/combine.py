@@ -17,7 +17,8 @@ from .notify import Envelope
 from .payment import Transaction
 from .transactions import ATTACH_BYTES, DESCRIPTION_BYTES, PRODUCTS
 
-MOST_DIRECT, MOST = 50, 50  # sub orders: at least 2, of a service provider 1
+MOST_DIRECT = 50  # sub orders: at least 2
+MOST = 50  # of a service provider: at least 1
 _PATH = "/v3/combine-transactions"
 
 

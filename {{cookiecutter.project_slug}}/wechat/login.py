@@ -129,7 +129,8 @@ async def userinfo(
     """Read the profile; needs a token of scope snsapi_userinfo. Raises as code2session."""
     asked = {"access_token": access_token, "openid": openid, "lang": "zh_CN"}
     answer = await _ask(http, f"{host}/sns/userinfo", asked)
-    nickname, image = str(answer.get("nickname", "")), str(answer.get("headimgurl", ""))
+    nickname = str(answer.get("nickname", ""))
+    image = str(answer.get("headimgurl", ""))
     return UserInfo(
         fields.string(answer, "openid"), fields.optional(answer, "unionid"), nickname, image
     )
@@ -145,8 +146,8 @@ async def stable_token(
     OutcomeUnknown.
     """
     asked = {"grant_type": "client_credential", "appid": appid, "secret": secret}
-    url, headers = httpx.URL(f"{host}/cgi-bin/stable_token"), {"Accept": "application/json"}
-    headers["Content-Type"] = "application/json"
+    url = httpx.URL(f"{host}/cgi-bin/stable_token")
+    headers = {"Accept": "application/json", "Content-Type": "application/json"}
     answer = await send(http, "POST", url, headers, json.dumps(asked).encode())
     return fields.string(_read(answer), "access_token")
 

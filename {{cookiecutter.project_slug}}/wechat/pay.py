@@ -39,7 +39,8 @@ VARIABLES = {
 }
 #: settings that may be absent
 OPTIONAL = {"public_key_id", "public_key", "sub_mchid", "sub_appid"}
-SANDBOX, NOTIFY_URL = "WECHATPAY_SANDBOX", VARIABLES["notify_url"]
+SANDBOX = "WECHATPAY_SANDBOX"
+NOTIFY_URL = VARIABLES["notify_url"]
 
 
 class Headers(Protocol):

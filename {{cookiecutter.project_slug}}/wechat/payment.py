@@ -8,7 +8,8 @@ from typing import Any
 from . import fields
 from .errors import MalformedAnswer
 
-DIRECT, PARTNER = ("appid", "mchid"), ("sp_appid", "sp_mchid", "sub_mchid")
+DIRECT = ("appid", "mchid")
+PARTNER = ("sp_appid", "sp_mchid", "sub_mchid")
 PAID = ("SUCCESS", "REFUND")
 
 

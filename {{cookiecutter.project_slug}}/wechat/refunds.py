@@ -117,7 +117,8 @@ class RefundAnswer:
     @classmethod
     def _read(cls, data: dict[str, Any], status: str) -> "RefundAnswer":
         amount = fields.group(data, "amount")
-        refund_fen, total_fen = fields.fen(amount, "refund"), fields.fen(amount, "total")
+        refund_fen = fields.fen(amount, "refund")
+        total_fen = fields.fen(amount, "total")
         if refund_fen is None or total_fen is None:
             raise MalformedAnswer("amount", "without refund or total")
         return cls(

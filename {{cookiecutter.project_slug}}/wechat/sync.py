@@ -84,7 +84,9 @@ class PaySync:
     def shut_down(self) -> None:
         """Close the connections and end the thread; the next call would start them again."""
         with self._lock:
-            pay, loop, thread = self._pay, self._loop, self._thread
+            pay = self._pay
+            loop = self._loop
+            thread = self._thread
             self._pay = self._loop = self._thread = None
         if pay and loop and thread:
             asyncio.run_coroutine_threadsafe(pay.aclose(), loop).result()

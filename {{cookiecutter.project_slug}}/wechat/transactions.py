@@ -24,7 +24,8 @@ PRODUCTS = {
     "scannedpos": "prepay_id",  # 金额控件, for service providers only
 }
 #: the most UTF-8 bytes of description and attach; longer texts are cut
-DESCRIPTION_BYTES, ATTACH_BYTES = 127, 128
+DESCRIPTION_BYTES = 127
+ATTACH_BYTES = 128
 
 
 def order(

@@ -30,7 +30,9 @@ from .transport import send
 RECEIVED = v2_xml.build({"return_code": "SUCCESS", "return_msg": "OK"}).decode()
 #: time_expire is at least so many seconds from now, or the order is refused
 MIN_EXPIRE_SECONDS = 300
-BODY_BYTES, ATTACH_BYTES = 127, 127  # UTF-8; longer texts are cut
+#: the most UTF-8 bytes of body and attach; longer texts are cut
+BODY_BYTES = 127
+ATTACH_BYTES = 127
 _LONGEST = {"body": BODY_BYTES, "attach": ATTACH_BYTES}
 #: err_code values that mean "later, with the same number" 稍后用原单号重试, and what is raised
 LATER: Mapping[str, type[ApiError] | type[OutcomeUnknown]] = {

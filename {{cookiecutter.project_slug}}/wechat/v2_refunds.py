@@ -51,7 +51,8 @@ class RefundV2:
     @classmethod
     def parse(cls, fields: Mapping[str, str], n: str = "") -> "RefundV2":
         """Read proved fields; `n` is the suffix that a query gives them."""
-        refunded, total = fen(fields, f"refund_fee{n}"), fen(fields, "total_fee")
+        refunded = fen(fields, f"refund_fee{n}")
+        total = fen(fields, "total_fee")
         if not refunded or not total:
             raise MalformedAnswer("refund_fee", "missing")
         when = fields.get(f"refund_success_time{n}") or fields.get("success_time") or ""
@@ -105,7 +106,8 @@ async def download_bill(client: ClientV2, appid: str, day: date) -> bytes | None
     """
     asked = {"appid": appid, "mch_id": client.mch_id, "bill_date": f"{day:%Y%m%d}"}
     asked |= {"bill_type": "ALL", "tar_type": "GZIP"}
-    body, url = v2_xml.build(client.signed(asked)), httpx.URL(f"{client.host}/pay/downloadbill")
+    body = v2_xml.build(client.signed(asked))
+    url = httpx.URL(f"{client.host}/pay/downloadbill")
     answer = await send(client.http, "POST", url, {"Content-Type": "text/xml"}, body)
     if answer.status != 200:
         raise OutcomeUnknown("not answered by APIv2", status=answer.status)
@@ -124,7 +126,8 @@ async def download_bill(client: ClientV2, appid: str, day: date) -> bytes | None
 
 def _check_empty(answer: Mapping[str, str]) -> None:
     """Return when the day was empty; raise what else is said instead of a bill."""
-    code, message = answer.get("error_code", ""), answer.get("return_msg", "")
+    code = answer.get("error_code", "")
+    message = answer.get("return_msg", "")
     if message.lower() == "no bill exist":  # WeChat's page writes NO
         return
     if message == "Bill Creating":

@@ -104,7 +104,8 @@ async def all_differences(call: Call[Nothing]) -> JsonAnswer:
 )
 async def refund_order(call: Call[NewRefund], order_no: str) -> JsonAnswer:
     """Give money back; the same key and body again answer 200 with the same refund."""
-    key, asked = call.idempotency_key(), call.body
+    key = call.idempotency_key()
+    asked = call.body
     refund, share, order, is_new = await call.shop.checkout.refund(
         order_no, asked.refund_fen, asked.reason, key, asked.out_trade_no
     )

@@ -171,7 +171,8 @@ def identify(who: Who, request: Request, shop: Shop) -> str:
     if who == "anyone":
         return ""
     if who == "admin":
-        token, expected = _ascii(request.token), shop.settings.admin_token
+        token = _ascii(request.token)
+        expected = shop.settings.admin_token
         if not expected:
             raise NotFound("not found")
         if not hmac.compare_digest(token.encode(), expected.encode()):

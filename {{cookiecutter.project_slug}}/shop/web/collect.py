@@ -13,7 +13,8 @@ api = Api("collect")
 @api("POST", "/api/collect", takes=NewCollect, gives={201: Collected, 200: Collected}, keyed=True)
 async def collect(call: Call[NewCollect]) -> JsonAnswer:
     """Order the amount that the buyer typed, and start to pay it; service providers only."""
-    key, body = call.idempotency_key(), call.body
+    key = call.idempotency_key()
+    body = call.body
     fen = money.fen(body.amount_yuan, call.shop.settings.collect_fen, field="amount_yuan")
     if body.scene not in call.shop.checkout.payments.widget_scenes():
         raise SceneOff("amounts are collected in service-provider mode only")

@@ -26,14 +26,18 @@ def _background(hue: int) -> str:
 
 
 def _sun(numbers: Iterator[int], hue: int) -> str:
-    x, y, radius = 18 + _pick(numbers, 52), 18 + _pick(numbers, 16), 8 + _pick(numbers, 9)
+    x = 18 + _pick(numbers, 52)
+    y = 18 + _pick(numbers, 16)
+    radius = 8 + _pick(numbers, 9)
     other = (hue + 150 + _pick(numbers, 60)) % 360
     return f'<circle cx="{x}" cy="{y}" r="{radius}" fill="hsl({other} 58% 66%)"/>'
 
 
 def _hill(numbers: Iterator[int], hue: int, *, top: int, light: int) -> str:
     """Draw a wave across the picture, about `top` high and `light` percent bright."""
-    left, right = top + _pick(numbers, 16), top + _pick(numbers, 16)
-    crest, hollow = top - 14 + _pick(numbers, 14), top + 8 + _pick(numbers, 14)
+    left = top + _pick(numbers, 16)
+    right = top + _pick(numbers, 16)
+    crest = top - 14 + _pick(numbers, 14)
+    hollow = top + 8 + _pick(numbers, 14)
     wave = f"M0 {left}C26 {crest} 54 {hollow} {SIZE} {right}V{SIZE}H0z"
     return f'<path fill="hsl({hue} 30% {light}%)" d="{wave}"/>'

@@ -18,7 +18,8 @@ from shop.web.cookies import SESSION, read_cookie, set_cookie
 from shop.web.shapes import IdentityView, LoginCode, Me, Nothing, Session
 
 api = Api("login")
-BROWSER, AGAIN = "shop_oauth", "shop_oauth_again"
+BROWSER = "shop_oauth"
+AGAIN = "shop_oauth_again"
 PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>
 <link rel="stylesheet" href="/h5/style.css"><main class="notice"><h1>{title}</h1><p>{text}</p>
@@ -89,7 +90,8 @@ async def start(request: Request) -> HTTPResponse:
 async def callback(request: Request) -> HTTPResponse:
     """Take the browser back from WeChat's page, and log it in."""
     shop: Shop = request.app.ctx.shop
-    state, code = request.args.get("state", ""), request.args.get("code", "")
+    state = request.args.get("state", "")
+    code = request.args.get("code", "")
     if not code or len(code) > 256 or not re.fullmatch("[0-9a-f]{64}", state):
         return _page(errors.LoginRequired("no code"), "没有授权 Login was cancelled")
     browser = _browser(request)

@@ -49,7 +49,8 @@ async def list_products(call: Call[Nothing]) -> JsonAnswer:
 @api("POST", "/api/orders", takes=NewOrder, gives={201: OrderView, 200: OrderView}, keyed=True)
 async def place_order(call: Call[NewOrder]) -> JsonAnswer:
     """Place an order; the same key and body again answer 200 with the same order."""
-    key, lines = call.idempotency_key(), call.body.items
+    key = call.idempotency_key()
+    lines = call.body.items
     call.shop.limits.check_order(call.buyer_id)
 
     async def price() -> list[Item]:

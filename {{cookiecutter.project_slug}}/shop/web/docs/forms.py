@@ -46,7 +46,8 @@ def _token(reader: Reader, operation: Mapping[str, Any]) -> str:
 
 
 def _parameter(reader: Reader, parameter: Mapping[str, Any], example: Example) -> str:
-    name, place = parameter["name"], parameter["in"]
+    name = parameter["name"]
+    place = parameter["in"]
     recorded = {"path": example.parts, "query": example.query, "header": example.headers}[place]
     button = f'<button type="button" data-do="key">{reader.word("key")}</button>'
     field = _input(name, value=recorded.get(name, ""), place=place)

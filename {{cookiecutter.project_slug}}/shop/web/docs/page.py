@@ -48,7 +48,8 @@ class Page:
         """Return the whole page."""
         title = f"{escape(self.about.name)} {self._word('title')}"
         main = "".join([self._guide(), *self._chapters(), self._errors(), self._shapes()])
-        contents, name = self._contents(), self._word("contents")
+        contents = self._contents()
+        name = self._word("contents")
         return (
             f'<!doctype html><html lang="{self.language}">{_head(title)}'
             f"<body{self._attributes()}>{self._header(title)}"
