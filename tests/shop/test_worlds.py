@@ -235,3 +235,31 @@ def test_refunds_of_v2_do_not_show_a_certificate_of_the_sandbox(keys: Keys, tmp_
     assert named in refused(certificate_of(KEY, "SANDBOX", tmp_path / "marked.pem"))
     (tmp_path / "theirs.pem").write_text(keys.merchants[0].signer.certificate_pem())
     assert named in refused(str(tmp_path / "theirs.pem"))
+
+
+@pytest.mark.parametrize("key_form", ["path", "text", "one line"])
+@pytest.mark.parametrize("certificate_form", ["path", "text"])
+def test_refunds_of_v2_take_key_and_certificate_in_every_form_that_settings_take(
+    tmp_path: Path, key_form: str, certificate_form: str
+) -> None:
+    text = private_pem(KEY)
+    (tmp_path / "key.pem").write_text(text)
+    path = certificate_of(KEY, "Tenpay.com", tmp_path / "cert.pem")
+    keys_of = {"path": str(tmp_path / "key.pem"), "text": text, "one line": text.replace("\n", r"\n")}
+    certificates = {"path": path, "text": Path(path).read_text()}
+    settings = real(
+        SHOP_APIV2_KEY="a" * 32,
+        SHOP_MERCHANT_KEY=keys_of[key_form],
+        SHOP_MERCHANT_CERT=certificates[certificate_form],
+    )
+    assert refusal(settings) == ""
+
+
+def test_a_certificate_of_another_key_is_told_before_the_first_refund_of_v2(tmp_path: Path) -> None:
+    other = rsa.generate_private_key(65537, 2048)
+    settings = real(
+        SHOP_APIV2_KEY="a" * 32,
+        SHOP_MERCHANT_KEY=private_pem(KEY),
+        SHOP_MERCHANT_CERT=certificate_of(other, "Tenpay.com", tmp_path / "cert.pem"),
+    )
+    assert "SHOP_MERCHANT_CERT: refunds of APIv2 need it and its key (SSLError)" in refusal(settings)

@@ -6,9 +6,10 @@ Huifu publishes no layout of the CSV inside the zip; COLUMNS is the one place th
 import csv
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import httpx
 
@@ -50,13 +51,19 @@ async def fetch(client: HuifuClient, day: date, data: dict[str, str]) -> list[by
     """Fetch the zips of a trade day; Huifu files them under the day after. Raises NotReady."""
     asked = {**data, "file_date": f"{day + timedelta(days=1):%Y%m%d}", "bill_type": "TRADE_BILL"}
     answer = await client.call(PATH, asked)
-    files = answer.get("file_details") or []
-    if not isinstance(files, list):
-        raise Malformed("file_details", "not a list")
-    tasks = answer.get("task_details") or []
+    files = _objects(answer, "file_details")
+    tasks = _objects(answer, "task_details")
     if not files and any(task.get("task_stat") in ("I", "P", "DP") for task in tasks):
         raise NotReady("the statement is not written yet")
     return [await _download(client.http, str(file.get("download_url", ""))) for file in files]
+
+
+def _objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return a list of objects, empty where it is absent; raise Malformed."""
+    objects = answer.get(name) or []
+    if not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
+        raise Malformed(name, "not a list of objects")
+    return objects
 
 
 def lines(packed: bytes) -> Iterator[Line]:

@@ -127,9 +127,7 @@ async def prepay(client: Client, product: str, body: bytes | Mapping[str, Any]) 
 
 async def query(client: Client, combine_out_trade_no: str) -> Combined:
     """Ask what became of the whole order; a sub order alone cannot be queried."""
-    combined = Combined.parse(
-        await client.get(f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}")
-    )
+    combined = Combined.parse(await client.get(_path(combine_out_trade_no)))
     if combined.combine_out_trade_no != combine_out_trade_no:
         problem = f"{combined.combine_out_trade_no} is not what was asked"
         raise MalformedAnswer("combine_out_trade_no", problem)
@@ -148,9 +146,7 @@ async def close(
     Returns only on a verified 204; otherwise like transactions.close().
     """
     body = {"combine_appid": combine_appid, "sub_orders": [dict(order) for order in sub_orders]}
-    if await client.post(
-        f"{_PATH}/out-trade-no/{fields.in_path(combine_out_trade_no)}/close", body
-    ):
+    if await client.post(f"{_path(combine_out_trade_no)}/close", body):
         raise OutcomeUnknown("close was answered with a body instead of 204")
 
 

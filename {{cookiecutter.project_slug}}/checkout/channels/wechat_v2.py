@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import Certificate
 from httpx_aiohttp import AiohttpTransport
 
 from checkout import channels as ch
@@ -314,21 +317,26 @@ def read(env: Env, own: Config) -> WeChatV2Config | None:
 
 def _certificate(env: Env) -> ssl.SSLContext:
     """Read the merchant's certificate, which refunds show; the sandbox has no TLS to ask for it."""
-    path = env.get("SHOP_MERCHANT_CERT")
     context = ssl.create_default_context()
     try:
-        if is_sandbox_certificate(keys.certificate(path)):  # before it is compared
+        certificate = keys.certificate(env.get("SHOP_MERCHANT_CERT"))
+        if is_sandbox_certificate(certificate):  # before it is compared
             env.problem("SHOP_MERCHANT_CERT", "belongs to the sandbox", "certs/apiclient_cert.pem")
             return context
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
-            text = env.get("SHOP_MERCHANT_KEY")
-            key.write(text if "-----BEGIN" in text else Path(text).read_text())
-            key.flush()
-            context.load_cert_chain(path, key.name)
+        _show(context, certificate, keys.private_key(env.get("SHOP_MERCHANT_KEY")))
     except (OSError, ssl.SSLError, ValueError) as error:
         what = f"refunds of APIv2 need it and its key ({type(error).__name__})"
         env.problem("SHOP_MERCHANT_CERT", what, "certs/apiclient_cert.pem")
     return context
+
+
+def _show(context: ssl.SSLContext, certificate: Certificate, key: RSAPrivateKey) -> None:
+    """Let TLS show the certificate; Python takes it and its key from a file only."""
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with tempfile.TemporaryDirectory() as folder:  # nobody else may look into it
+        file = Path(folder) / "merchant.pem"
+        file.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+        context.load_cert_chain(file)
 
 
 def build(config: WeChatV2Config, own: Config, http: httpx.AsyncClient, clock: Clock) -> ch.Channel:
