@@ -245,7 +245,11 @@ def test_refunds_of_v2_take_key_and_certificate_in_every_form_that_settings_take
     text = private_pem(KEY)
     (tmp_path / "key.pem").write_text(text)
     path = certificate_of(KEY, "Tenpay.com", tmp_path / "cert.pem")
-    keys_of = {"path": str(tmp_path / "key.pem"), "text": text, "one line": text.replace("\n", r"\n")}
+    keys_of = {
+        "path": str(tmp_path / "key.pem"),
+        "text": text,
+        "one line": text.replace("\n", r"\n"),
+    }
     certificates = {"path": path, "text": Path(path).read_text()}
     settings = real(
         SHOP_APIV2_KEY="a" * 32,
@@ -262,4 +266,6 @@ def test_a_certificate_of_another_key_is_told_before_the_first_refund_of_v2(tmp_
         SHOP_MERCHANT_KEY=private_pem(KEY),
         SHOP_MERCHANT_CERT=certificate_of(other, "Tenpay.com", tmp_path / "cert.pem"),
     )
-    assert "SHOP_MERCHANT_CERT: refunds of APIv2 need it and its key (SSLError)" in refusal(settings)
+    assert "SHOP_MERCHANT_CERT: refunds of APIv2 need it and its key (SSLError)" in refusal(
+        settings
+    )
