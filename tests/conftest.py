@@ -94,11 +94,11 @@ def bake(source: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def shops(bake: Bake) -> dict[str, Path]:
     """Every combination of answers, baked once. Read only."""
-    found = {}
+    baked = {}
     for combination in COMBINATIONS:
         frontends, _, channels = combination.partition(" ")
-        found[combination] = bake(frontends=frontends, channels=channels or "wechat")
-    return found
+        baked[combination] = bake(frontends=frontends, channels=channels or "wechat")
+    return baked
 
 
 @pytest.fixture

@@ -41,16 +41,17 @@ class Demo:
 
     def app(self, kind: str) -> JSON:
         """Return the app of this kind that the shop uses: appid and secret."""
-        whose = (self.known["sp"], *self.known["sub"]) if self.settings else (self.known,)
-        apps = [app for one in whose for app in one["apps"] if app["kind"] == kind]
+        keys = self.credentials
+        merchants = (keys["sp"], *keys["sub"]) if self.settings else (keys,)
+        apps = [app for merchant in merchants for app in merchant["apps"] if app["kind"] == kind]
         wanted = self.settings.get(f"SHOP_{kind.upper()}_APPID", apps[0]["appid"])
         return next(app for app in apps if app["appid"] == wanted)
 
     @cached_property
-    def known(self) -> JSON:
+    def credentials(self) -> JSON:
         """Every key of both sides."""
-        known: JSON = self.http.get(f"{self.sandbox}/_sandbox/credentials").json()
-        return known
+        credentials: JSON = self.http.get(f"{self.sandbox}/_sandbox/credentials").json()
+        return credentials
 
     def control(self, name: str, **form: Any) -> JSON:
         """Turn a control of the sandbox."""
@@ -60,8 +61,8 @@ class Demo:
         """Post JSON; the answer has to be a success."""
         answer = self.http.post(url, json=form, headers=headers)
         assert answer.is_success, answer.text
-        said: JSON = answer.json()
-        return said
+        result: JSON = answer.json()
+        return result
 
     def admin(self, path: str, form: JSON) -> JSON:
         """Call an admin route."""
@@ -78,8 +79,8 @@ class Demo:
     def wire(self, kind: str, part: str = "") -> list[JSON]:
         """List what the sandbox saw, oldest first; `part` is somewhere in the URL or the body."""
         entries = self.http.get(f"{self.sandbox}/_sandbox/log").json()["entries"]
-        found = [entry for entry in entries if entry["kind"] == kind]
-        return [entry for entry in found if part in entry["url"] + str(entry["request_body"])]
+        wanted = [entry for entry in entries if entry["kind"] == kind]
+        return [entry for entry in wanted if part in entry["url"] + str(entry["request_body"])]
 
     def logged(self, event: str) -> list[JSON]:
         """List the shop's log lines of this event, oldest first."""
@@ -152,8 +153,8 @@ def until(ask: Callable[[], T | None], what: str) -> T:
     """Ask another process again and again until it says something."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        if found := ask():
-            return found
+        if answer := ask():
+            return answer
         time.sleep(0.02)
     raise AssertionError(f"{what} did not happen within {SECONDS} s")
 

@@ -128,8 +128,8 @@ class Development:
         """Wait until something is true; fail when dev stops or it takes too long."""
         for _ in range(PATIENCE * 10):
             with suppress(httpx.HTTPError):
-                if found := ask():
-                    return found
+                if answer := ask():
+                    return answer
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.1)
                 break

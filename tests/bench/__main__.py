@@ -199,8 +199,8 @@ class Setting:
 
 def _compare_two(setting: Setting) -> None:
     """Compare two instances, each on a core of its own, with one."""
-    with _twins(setting, [APP, {CORES[-1]}], orders=0) as (one, two):
-        costs = _alternate(setting, one, two, CONNECTIONS)
+    with _twins(setting, [APP, {CORES[-1]}], orders=0) as (first, second):
+        costs = _alternate(setting, first, second, CONNECTIONS)
     for call in ("start", "notification"):
         rates = [costs[name, call].rate for name in ("other", "shop")]
         label = f"{setting.kind}: {call}, two instances : one"
@@ -232,13 +232,13 @@ def _twins(
         yield shop, twin
 
 
-def _alternate(setting: Setting, one: apps.App, other: apps.App, connections: int) -> Costs:
+def _alternate(setting: Setting, first: apps.App, second: apps.App, connections: int) -> Costs:
     bench = Bench(setting.load, setting.keys, setting.args.calls)
-    for app in (one, other):
+    for app in (first, second):
         bench.slice(app, "start", connections)
     bench.costs.clear()
     for _ in range(setting.args.rounds):
-        for app in (one, other):
+        for app in (first, second):
             bench.slice(app, "start", connections)
     return bench.costs
 

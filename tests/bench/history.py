@@ -254,14 +254,14 @@ def _refund(
 
 def _notification(tables: Tables, kind: str, key: str, number: str, at: datetime) -> None:
     """Write a notification; one of a few hundred names nobody's number."""
-    is_known = tables.notifications.last_id % 300 != 7
+    is_ours = tables.notifications.last_id % 300 != 7
     tables.notifications.add(
         channel="wechat",
         kind=kind,
         inbox_key=f"{kind}-{key}",
         headers=HEADERS,
         body=BODY,
-        outcome="APPLIED" if is_known else "UNMATCHED",
+        outcome="APPLIED" if is_ours else "UNMATCHED",
         reason="",
         out_trade_no=number,
         received_at=at,

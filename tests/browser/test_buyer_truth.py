@@ -48,7 +48,7 @@ async def asks_again(visit: Visit) -> None:
         await expect(paid).to_be_visible()
 
 
-async def stays_told(visit: Visit) -> None:
+async def nothing_asks_to_pay_later(visit: Visit) -> None:
     """Look again after a refresh, a reload, from the list of orders, and from the shop."""
     shown = visit.page.get_by_test_id("order")
     await nothing_asks_to_pay(visit)
@@ -78,7 +78,7 @@ async def test_who_has_paid_in_wechat_is_not_asked_again(
     await visit.tap("sandbox-pay")
     state = visit.page.locator("[data-state=CONFIRMING], [data-state=PAID]")
     await expect(state).to_be_visible()
-    await stays_told(visit)
+    await nothing_asks_to_pay_later(visit)
     faults()
     await visit.reload()
     await expect(visit.page.locator("[data-state=PAID]")).to_be_visible(timeout=SLOW)
@@ -100,7 +100,7 @@ async def test_who_comes_back_to_a_phone_s_browser_is_asked_first(
         await expect(shown).to_be_visible()
         assert await visit.page.get_by_test_id("pay").count() == 0
         await asks_again(visit)
-        await stays_told(visit)
+        await nothing_asks_to_pay_later(visit)
         faults()
         await visit.reload()
         await expect(visit.page.locator("[data-state=PAID]")).to_be_visible(timeout=SLOW)
@@ -119,7 +119,7 @@ async def test_who_scanned_the_code_says_so_and_is_not_asked_again(
         await visit.tap("sandbox-scan")
         await visit.tap("sandbox-pay")
         await visit.tap("check")
-        await stays_told(visit)
+        await nothing_asks_to_pay_later(visit)
         faults()
         await visit.reload()
         await expect(visit.page.locator("[data-state=PAID]")).to_be_visible(timeout=SLOW)

@@ -72,8 +72,10 @@ async def audit(visit: Visit) -> None:
     await visit.page.locator("[data-all]").click()
     for width in (320, 390, 1280):
         await visit.page.set_viewport_size({"width": width, "height": 844})
-        found: list[str] = await visit.page.evaluate(AUDIT)
-        assert [one for one in found if re.match(r"[\d.]+ : 1|-?\d+ px too wide", one)] == [], width
+        problems: list[str] = await visit.page.evaluate(AUDIT)
+        assert [
+            problem for problem in problems if re.match(r"[\d.]+ : 1|-?\d+ px too wide", problem)
+        ] == [], width
 
 
 @LANGUAGES

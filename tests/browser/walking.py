@@ -58,16 +58,16 @@ BROWSER = (
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """The Chromium of this machine, without a window."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None and os.environ.get("CI") == "true":
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None and os.environ.get("CI") == "true":
         pytest.fail("Chromium is missing: the H5 shop must be walked in CI")
-    if found is None:
+    if path is None:
         pytest.skip("Chromium is not installed: nobody walks the H5 shop here")
     arguments = ["--no-sandbox", "--disable-gpu"]
     async with async_playwright() as playwright:
         playwright.selectors.set_test_id_attribute("data-test")
         expect.set_options(timeout=PATIENCE)
-        chromium = await playwright.chromium.launch(executable_path=found, args=arguments)
+        chromium = await playwright.chromium.launch(executable_path=path, args=arguments)
         yield chromium
         await chromium.close()
 
@@ -87,13 +87,13 @@ class Visit:
         """Note console errors, which violations of the CSP are too, and requests to strangers."""
         self.context.on("weberror", lambda error: self.problems.append(str(error.error)))
         self.context.on("request", self._requested)
-        self.context.on("console", self._said)
+        self.context.on("console", self._printed)
 
     def _requested(self, request: Request) -> None:
         if not request.url.startswith((self.demo.shop, self.demo.sandbox, "data:")):
             self.problems.append(request.url)
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _printed(self, message: ConsoleMessage) -> None:
         expected = message.location["url"].endswith(self.expected)
         if message.type in ("error", "warning") and not expected:
             self.problems.append(f"{message.text} {message.location['url']}")

@@ -60,7 +60,7 @@ class Books:
         """Be the owner's functions: the event's id is the last argument."""
         self.heard.append((args[-1], await is_committed(self.url, args[-1])))
 
-    def told(self) -> list[tuple[str, bool]]:
+    def heard_events(self) -> list[tuple[str, bool]]:
         """Return what was heard: the event, whether it was committed by then."""
         return self.heard
 

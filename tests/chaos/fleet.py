@@ -136,8 +136,8 @@ class Fleet:
         """Turn a control of the sandbox."""
         answer = await self.sandbox.post(f"/_sandbox/{name}", json=body)
         assert answer.status_code == 200, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        result: dict[str, Any] = answer.json()
+        return result
 
     @asynccontextmanager
     async def weather(self, **menu: Any) -> AsyncIterator[None]:
@@ -148,7 +148,7 @@ class Fleet:
                 await self.control("faults", **menu)
             yield
 
-    def told(self) -> list[tuple[str, bool]]:
+    def heard_events(self) -> list[tuple[str, bool]]:
         """Return the events that the owner's functions heard of, in order: id, committed by then."""
         file = self.folder / "events"
         lines = file.read_text().splitlines() if file.exists() else []

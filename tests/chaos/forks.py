@@ -56,14 +56,14 @@ def live(port: int, point: str, log: str, events: str, generation: int) -> None:
 def keep_events(file: Path) -> Hooks:
     """Let the owner's functions write the event's id down, and whether it was committed then."""
 
-    async def told(*args: Any) -> None:
+    async def keep(*args: Any) -> None:
         event_id = args[-1]
         url = os.environ["SHOP_DATABASE_URL"]
         word = "committed" if await is_committed(url, event_id) else "early"
         with file.open("a") as lines:
             lines.write(f"{event_id} {word}\n")
 
-    return Hooks(on_paid=told, on_closed=told, on_refunded=told)
+    return Hooks(on_paid=keep, on_closed=keep, on_refunded=keep)
 
 
 async def is_committed(url: str, event_id: str) -> bool:

@@ -23,7 +23,7 @@ class Judged(Protocol):
         """Return a client of the sandbox."""
         ...
 
-    def told(self) -> list[tuple[str, bool]]:
+    def heard_events(self) -> list[tuple[str, bool]]:
         """Return the events that the owner heard of: id, whether it was committed by then."""
         ...
 
@@ -61,7 +61,7 @@ async def judge(judged: Judged) -> list[str]:
         ],
         *[line for order in books.orders for line in _order(order, books, there)],
         *await _moved_twice(),
-        *await _events(books, judged.told()),
+        *await _events(books, judged.heard_events()),
     ]
 
 
@@ -105,8 +105,8 @@ def _share(payment: Payment, share: Share, row: Row | None, books: Books) -> lis
     refunds = {r.out_refund_no: r for r in books.refunds[share.id]}
     accepted = [r for r in refunds.values() if r.state not in ("PENDING", "REJECTED")]
     here = {r.out_refund_no: (r.refund_fen, r.state) for r in accepted}
-    known = {r["out_refund_no"]: (r["refund"], r["status"]) for r in row["refunds"]} if row else {}
-    wrong = [f"{number}: refunds {here} here, {known} there"] if here != known else []
+    there = {r["out_refund_no"]: (r["refund"], r["status"]) for r in row["refunds"]} if row else {}
+    wrong = [f"{number}: refunds {here} here, {there} there"] if here != there else []
     if row and (share.transaction_id, share.total_fen) != (row["transaction_id"], row["total"]):
         wrong.append(f"{number}: another transaction or amount")
     if (f"{number}S" in refunds) is not payment.surplus:
@@ -171,11 +171,12 @@ async def _moved_twice() -> list[str]:
     return [f"{subject} {number} became {state} twice" for subject, number, state in twice]
 
 
-async def _events(books: Books, told: Sequence[tuple[str, bool]]) -> list[str]:
+async def _events(books: Books, heard_events: Sequence[tuple[str, bool]]) -> list[str]:
     """Compare what must be told, what is written, and what the owner heard of, and when."""
     expected = {event_id for order in books.orders for event_id in _due_events(order, books)}
     written = {event.event_id for event in await Event.all()}
-    heard, early = {event_id for event_id, _ in told}, {e for e, committed in told if not committed}
+    heard = {event_id for event_id, _ in heard_events}
+    early = {event_id for event_id, committed in heard_events if not committed}
     return [
         *[f"{event_id} was not written" for event_id in expected - written],
         *[f"{event_id} was written, for nothing" for event_id in written - expected],

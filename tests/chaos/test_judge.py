@@ -111,8 +111,8 @@ class Story:
     async def wrong(self) -> list[str]:
         """Return what a storm would report."""
         open_rows = [f"{count} {name} not finished" for name, count in (await unfinished()).items()]
-        told = await missed(5) + failures(self.answers)
-        return open_rows + told + await judge(self.books)
+        unheard = await missed(5) + failures(self.answers)
+        return open_rows + unheard + await judge(self.books)
 
 
 def nobody_can_ever_pay(patch: Patch) -> str:

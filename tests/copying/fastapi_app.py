@@ -50,10 +50,10 @@ async def log_in(code: Text) -> Any:
 
 @app.post("/pay")
 async def pay(number: Text, openid: Text, request: Request) -> Any:
-    mine = {"appid": env["appid"], "mchid": merchant.mchid}
+    parties = {"appid": env["appid"], "mchid": merchant.mchid}
     order = transactions.order(
         "jsapi",
-        mine,
+        parties,
         payer={"openid": openid},
         description="一杯茶",
         out_trade_no=number,
@@ -61,7 +61,7 @@ async def pay(number: Text, openid: Text, request: Request) -> Any:
         notify_url=f"{request.base_url}notify",
         time_expire=datetime.now(UTC) + timedelta(minutes=30),
     )
-    prepay_id = await transactions.prepay(client, "jsapi", mine, order)
+    prepay_id = await transactions.prepay(client, "jsapi", parties, order)
     now, nonce = int(time.time()), sign.new_nonce()
     return invoke.bridge(merchant, env["appid"], prepay_id, timestamp=now, nonce=nonce)
 

@@ -49,10 +49,10 @@ def log_in() -> Any:
 
 @app.post("/pay")
 def pay() -> Any:
-    mine = {"appid": env["appid"], "mchid": merchant.mchid}
+    parties = {"appid": env["appid"], "mchid": merchant.mchid}
     order = transactions.order(
         "jsapi",
-        mine,
+        parties,
         payer={"openid": request.json["openid"]},
         description="一杯茶",
         out_trade_no=request.json["number"],
@@ -60,7 +60,7 @@ def pay() -> Any:
         notify_url=request.host_url + "notify",
         time_expire=datetime.now(UTC) + timedelta(minutes=30),
     )
-    prepay_id = wait(lambda _, client: transactions.prepay(client, "jsapi", mine, order))
+    prepay_id = wait(lambda _, client: transactions.prepay(client, "jsapi", parties, order))
     now, nonce = int(time.time()), sign.new_nonce()
     return invoke.bridge(merchant, env["appid"], prepay_id, timestamp=now, nonce=nonce)
 

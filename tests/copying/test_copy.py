@@ -44,8 +44,8 @@ class Project:
         """Post JSON; the answer has to be a success."""
         answer = self.http.post(self.url + path, json=form, timeout=20)
         assert answer.is_success, answer.text
-        said: JSON = answer.json()
-        return said
+        result: JSON = answer.json()
+        return result
 
 
 def copy(folder: Path) -> Path:
@@ -64,7 +64,7 @@ def project(demo: Demo, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     source = (ROOT / "tests" / "copying" / f"{framework}_app.py").read_text(encoding="utf-8")
     (package / "app.py").write_text(source.replace("from .wechat", f"from .{name}"), "utf-8")
     settings = {
-        **demo.known,
+        **demo.credentials,
         **demo.app("miniprogram"),
         "host": demo.sandbox,
         "port": free_port(),
@@ -92,7 +92,7 @@ def test_it_takes_a_payment_beside_another_framework(demo: Demo, project: Projec
     code, openid = demo.login_code()
     assert project.post("/login", code=code) == {"openid": openid}
     invoke = project.post("/pay", number=number, openid=openid)
-    assert_signed(demo.known["merchant_certificate_pem"], invoke)
+    assert_signed(demo.credentials["merchant_certificate_pem"], invoke)
     done = demo.control("pay", **invoke)
     assert done["err_msg"] == "requestPayment:ok", done
     paid = until(lambda: project.http.get(f"{project.url}/paid").json().get(number), "payment")
@@ -106,7 +106,7 @@ def test_it_refuses_a_notification_that_somebody_else_signed(
     number, (_, openid) = f"C{secrets.token_hex(10)}", demo.login_code()
     demo.control("pay", **project.post("/pay", number=number, openid=openid))
     sent = until(lambda: demo.wire("notification", project.url), "a notification")
-    assert [one["status"] for one in sent] == [401]
+    assert [notification["status"] for notification in sent] == [401]
     assert project.http.get(f"{project.url}/paid").json() == {}
 
 

@@ -80,7 +80,7 @@ class Shop(Demo):
     def was_notified(self, number: str) -> bool:
         """Tell whether the sandbox has sent a notification of the order's only payment."""
         orders = self.http.get(f"{self.sandbox}/_sandbox/orders").json()["orders"]
-        [notified] = [one["notified"] for one in orders if number in one["out_trade_no"]]
+        [notified] = [order["notified"] for order in orders if number in order["out_trade_no"]]
         return bool(notified)
 
     def becomes(self, number: str, state: str) -> None:
@@ -260,8 +260,8 @@ def test_it_takes_a_payment_and_gives_it_back(shop: Shop) -> None:
     assert shop.call(f"/orders/{number}/refunds", {"refund_fen": 3600}, key) == refund
     until(lambda: shop.shown(number)["refunded_fen"] == 3600, "the refund")
     assert shop.shown(number)["state"] == "PAID"
-    told = until(lambda: re.findall(rf"{number}-on_\w+.*fen went back.*", shop.printed), "a hook")
-    assert len(told) == 1
+    lines = until(lambda: re.findall(rf"{number}-on_\w+.*fen went back.*", shop.printed), "a hook")
+    assert len(lines) == 1
     assert shop.printed.count(f"{number}-on_paid: pack {number} for {shop.buyer}") == 1
 
 

@@ -72,8 +72,8 @@ def order(**more: Any) -> dict[str, Any]:
 async def control(sandbox: httpx.AsyncClient, name: str, **form: Any) -> JSON:
     answer = await sandbox.post(f"/_sandbox/{name}", json=form)
     assert answer.is_success, answer.text
-    said: JSON = answer.json()
-    return said
+    result: JSON = answer.json()
+    return result
 
 
 async def buyer(sandbox: httpx.AsyncClient, pay: Pay) -> str:

@@ -50,9 +50,9 @@ PATH = "/notify/wechat/payment"
 def exec_form(word: str) -> list[str]:
     """Return the command of the Dockerfile's line that begins with `word`."""
     dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
-    found = re.search(rf"^{word} [^\[\n]*(\[.*\])$", dockerfile, re.M)
-    assert found, word
-    command: list[str] = json.loads(found[1])
+    line = re.search(rf"^{word} [^\[\n]*(\[.*\])$", dockerfile, re.M)
+    assert line, word
+    command: list[str] = json.loads(line[1])
     return command
 
 
@@ -100,8 +100,8 @@ def process(
     command: list[str], folder: Path, env: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a program in a folder; it has to end well on SIGTERM, unless a test killed it."""
-    with (folder / "said.log").open("ab") as said:
-        started = subprocess.Popen(command, cwd=folder, env=env, stdout=said, stderr=said)
+    with (folder / "output.log").open("ab") as output:
+        started = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output)
     try:
         yield started
     finally:
@@ -141,7 +141,7 @@ def port_of(notified: Notified) -> int:
 
 
 @dataclass
-class Town:
+class Deployment:
     """Everything that compose.yaml starts, and a sandbox; the instances by their ports."""
 
     demo: Demo
@@ -164,21 +164,23 @@ def environment(folder: Path, *addresses: str, **more: str) -> dict[str, str]:
     """Return what a filled-in .env and compose.yaml give to an instance."""
     code = "import json, sys; from shop.demo import environment as e; print(json.dumps(e(*sys.argv[1:])))"
     command = [sys.executable, "-c", code, *addresses]
-    said = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE).stdout
-    return {**json.loads(said), **more}
+    printed = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE).stdout
+    return {**json.loads(printed), **more}
 
 
 @pytest.fixture(scope="module")
 def compose(bake: Bake) -> JSON:
     """The services of a baked compose.yaml that start without a profile."""
-    return {name: one for name, one in services(bake()).items() if "profiles" not in one}
+    return {
+        name: service for name, service in services(bake()).items() if "profiles" not in service
+    }
 
 
 def services(shop: Path) -> JSON:
     """Return everything that compose.yaml names."""
     loaded = yaml.safe_load((shop / "compose.yaml").read_text(encoding="utf-8"))
-    found: JSON = loaded["services"]
-    return found
+    named: JSON = loaded["services"]
+    return named
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,7 @@ def image(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def town(bake: Bake, image: Path, compose: JSON, tmp_path: Path) -> Iterator[Town]:
+def deployment(bake: Bake, image: Path, compose: JSON, tmp_path: Path) -> Iterator[Deployment]:
     """A sandbox, a migrated PostgreSQL, two instances and the proxy."""
     port, *ports = free_port(), free_port(), free_port()
     sandbox, folder = f"http://127.0.0.1:{port}", bake()
@@ -213,23 +215,24 @@ def town(bake: Bake, image: Path, compose: JSON, tmp_path: Path) -> Iterator[Tow
             for port in ports
         }
         until(lambda: all(map(healthy, ports)), "a healthy instance")
-        yield Town(Demo(folder, shop, sandbox, http), instances)
+        yield Deployment(Demo(folder, shop, sandbox, http), instances)
 
 
 def test_two_instances_behind_the_proxy_take_payments_and_one_may_die(
-    town: Town, tmp_path: Path
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    buyer = Buyer.of_miniprogram(town.demo)
+    buyer = Buyer.of_miniprogram(deployment.demo)
     for _ in range(3):
-        town.pay(buyer)
-    assert {note["status"] for note in town.demo.wire("notification", town.demo.shop)} == {204}
+        deployment.pay(buyer)
+    notifications = deployment.demo.wire("notification", deployment.demo.shop)
+    assert {notification["status"] for notification in notifications} == {204}
     served = set((tmp_path / "access.log").read_text().split())
-    assert served == {f"127.0.0.1:{port}" for port in town.instances}
-    victim, killed = next(iter(town.instances.items()))
+    assert served == {f"127.0.0.1:{port}" for port in deployment.instances}
+    victim, killed = next(iter(deployment.instances.items()))
     killed.kill()
     killed.wait(SECONDS)
     for _ in range(3):
-        town.pay(buyer)
+        deployment.pay(buyer)
     assert not healthy(victim)
 
 
@@ -278,7 +281,7 @@ def test_the_lines_for_https_work_when_they_are_uncommented(
         ("fullchain", "merchant_certificate_pem"),
         ("privkey", "merchant_private_key_pem"),
     ):
-        (tmp_path / "tls" / f"{name}.pem").write_text(demo.known[key])
+        (tmp_path / "tls" / f"{name}.pem").write_text(demo.credentials[key])
     with (
         proxy(tmp_path, port_of(notified), https=True) as (plain, tls),
         httpx.Client(trust_env=False, verify=False) as http,

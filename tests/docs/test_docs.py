@@ -52,8 +52,8 @@ def title(path: Path) -> str:
 
 def blocks(path: Path, language: str | None = None) -> list[tuple[str, str]]:
     """Return the fenced blocks of a document as (language, text)."""
-    found: list[tuple[str, str]] = FENCE.findall(path.read_text(encoding="utf-8"))
-    return [block for block in found if language in (None, block[0])]
+    fenced: list[tuple[str, str]] = FENCE.findall(path.read_text(encoding="utf-8"))
+    return [block for block in fenced if language in (None, block[0])]
 
 
 def accept(line: str, folder: Path) -> None:
@@ -162,7 +162,7 @@ def test_every_shell_line_is_a_command_that_exists(path: Path, source: Path) -> 
 def test_every_command_in_a_table_or_a_unit_has_these_options(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     units = re.findall(rf"^ExecStart\w*=\S*/({PYTHON}shop .*)$", text, re.M)
-    for command in units + [found for found in CELL.findall(text) if re.match(PYTHON, found)]:
+    for command in units + [cell for cell in CELL.findall(text) if re.match(PYTHON, cell)]:
         if re.match(PYTHON + r"(shop|sandbox)\b", command):
             try_help(re.sub(r"[\[\]]", "", command), PROJECT)
 
@@ -171,7 +171,7 @@ def test_every_command_in_a_table_or_a_unit_has_these_options(path: Path) -> Non
 def test_every_file_function_and_constant_that_is_named_is_there(path: Path) -> None:
     """`shop/x.py` `one`, `two` means: the file is there, and so are these names in it."""
     text = FENCE.sub("", path.read_text(encoding="utf-8"))
-    files = [found for found in CELL.findall(text) if PATH.fullmatch(found)]
+    files = [cell for cell in CELL.findall(text) if PATH.fullmatch(cell)]
     assert [
         name for name in files if not (PROJECT / name).exists() and not (ROOT / name).exists()
     ] == []
@@ -227,7 +227,7 @@ def test_the_demo_prints_what_the_readme_shows(bake: Bake) -> None:
     for line in shown.splitlines():
         pieces = [re.escape(piece) for piece in " ".join(line.split()).split("..")]
         pattern = ".*".join(re.sub(r"[0-9a-f]{8,}|\d+", "[0-9a-f]+", piece) for piece in pieces)
-        assert any(re.fullmatch(pattern, one) for one in printed), line
+        assert any(re.fullmatch(pattern, output) for output in printed), line
 
 
 @pytest.mark.parametrize("frontends", COMBINATIONS)
@@ -236,9 +236,9 @@ def test_the_table_of_a_baked_readme_names_only_what_was_baked(
 ) -> None:
     for name in ("README.md", "README.zh-CN.md"):
         text = (shops[frontends] / name).read_text(encoding="utf-8")
-        paths = [found for found in CELL.findall(text) if PATH.fullmatch(found)]
+        paths = [cell for cell in CELL.findall(text) if PATH.fullmatch(cell)]
         assert len(paths) > 30
-        assert [found for found in paths if not (shops[frontends] / found).exists()] == []
+        assert [path for path in paths if not (shops[frontends] / path).exists()] == []
         table = text[text.index("| … | open |") :].split("\n\n")[0].splitlines()
         assert all(line.startswith("| ") for line in table[2:])
         assert "`sandbox/faults.py`" in table[-1], "a blank line cuts the table"
@@ -268,6 +268,6 @@ def test_every_json_block_is_json(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCS, ids=title)
 def test_every_link_leads_to_a_file(path: Path) -> None:
     text = FENCE.sub("", path.read_text(encoding="utf-8"))
-    targets = {unquote(one or other) for one, other in LINK.findall(text)}
+    targets = {unquote(angled or plain) for angled, plain in LINK.findall(text)}
     local = {target for target in targets if not re.match(r"[a-z]+:", target)}
     assert [target for target in sorted(local) if not (path.parent / target).exists()] == []

@@ -32,8 +32,8 @@ def test_the_picture_shows_every_move_of_a_state_and_no_other(name: str, machine
 def test_both_languages_are_one_drawing(name: str) -> None:
     chinese = name.replace(".svg", ".zh-CN.svg")
     shapes = [
-        [(node.tag, node.attrib) for node in read(one).iter() if node.attrib]
-        for one in (name, chinese)
+        [(node.tag, node.attrib) for node in read(file).iter() if node.attrib]
+        for file in (name, chinese)
     ]
     assert shapes[0] == shapes[1]
     text = "".join(read(name).itertext())

@@ -22,10 +22,10 @@ def private_key(pem: str) -> rsa.RSAPrivateKey:
     return key
 
 
-def payment(known: JSON, appid: str, number: str, total_fen: int) -> JSON:
+def payment(credentials: JSON, appid: str, number: str, total_fen: int) -> JSON:
     """Write the transaction of a payment that nobody made."""
     return {
-        "mchid": known["mchid"],
+        "mchid": credentials["mchid"],
         "appid": appid,
         "out_trade_no": number,
         "transaction_id": f"42{secrets.randbelow(10**26):026}",
@@ -39,10 +39,10 @@ def payment(known: JSON, appid: str, number: str, total_fen: int) -> JSON:
     }
 
 
-def seal(known: JSON, transaction: JSON) -> bytes:
+def seal(credentials: JSON, transaction: JSON) -> bytes:
     """Encrypt a transaction and put it into an envelope: the body of a notification."""
     nonce, plain = secrets.token_hex(6), json.dumps(transaction).encode()
-    cipher = AESGCM(known["apiv3_key"].encode())
+    cipher = AESGCM(credentials["apiv3_key"].encode())
     sealed = cipher.encrypt(nonce.encode(), plain, b"transaction")
     envelope = {
         "id": secrets.token_hex(16),
@@ -61,10 +61,10 @@ def seal(known: JSON, transaction: JSON) -> bytes:
 
 
 def sign(
-    known: JSON, body: bytes, timestamp: int, key: rsa.RSAPrivateKey | None = None
+    credentials: JSON, body: bytes, timestamp: int, key: rsa.RSAPrivateKey | None = None
 ) -> dict[str, str]:
     """Sign as WeChat does, by default with its own key; return the headers."""
-    key = key or private_key(known["wechat_private_key_pem"])
+    key = key or private_key(credentials["wechat_private_key_pem"])
     nonce = secrets.token_hex(16)
     message = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
     signed = key.sign(message, padding.PKCS1v15(), hashes.SHA256())
@@ -72,7 +72,7 @@ def sign(
         "Content-Type": "application/json",
         "Wechatpay-Timestamp": str(timestamp),
         "Wechatpay-Nonce": nonce,
-        "Wechatpay-Serial": known["public_key_id"],
+        "Wechatpay-Serial": credentials["public_key_id"],
         "Wechatpay-Signature": base64.b64encode(signed).decode(),
         "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
     }

@@ -65,11 +65,11 @@ class TestWechatpy:
         form = sdk.jsapi.get_jsapi_params(answer["prepay_id"])
         assert sandbox.control("pay", **form)["err_msg"] == "requestPayment:ok"
         _, body = notified.next()
-        told = sdk.parse_payment_result(body)
-        assert (told["out_trade_no"], told["total_fee"]) == (ours, 990)
+        notification = sdk.parse_payment_result(body)
+        assert (notification["out_trade_no"], notification["total_fee"]) == (ours, 990)
         with pytest.raises(InvalidSignatureException):
             sdk.parse_payment_result(body.replace(b"990", b"991"))
-        paid = sdk.order.query(transaction_id=told["transaction_id"])
+        paid = sdk.order.query(transaction_id=notification["transaction_id"])
         assert (paid["trade_state"], paid["out_trade_no"]) == ("SUCCESS", ours)
 
     def test_it_scans_and_refunds(self, sandbox: Sandbox, sdk: Any, notified: Notified) -> None:
@@ -159,9 +159,9 @@ class TestHuifu:
         kinds = []
         for _ in range(2):
             form = {k: v[0] for k, v in parse_qs(notified.next()[1].decode()).items()}
-            told = json.loads(form["resp_data"])
-            assert (told["req_seq_id"], told["trans_stat"]) == (request.req_seq_id, "S")
-            kinds.append(told["notify_type"])
+            data = json.loads(form["resp_data"])
+            assert (data["req_seq_id"], data["trans_stat"]) == (request.req_seq_id, "S")
+            kinds.append(data["notify_type"])
         assert sorted(kinds) == ["1", "2"]
 
     @pytest.mark.parametrize("kind", ["A_NATIVE", "U_NATIVE"])

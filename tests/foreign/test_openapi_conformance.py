@@ -88,13 +88,13 @@ def closed(schema: Any) -> Any:
     return schema
 
 
-def merged(one: JSON, other: JSON) -> JSON:
+def merged(first: JSON, second: JSON) -> JSON:
     """Let an object be both: every field of either, and what both have merged likewise."""
-    mine, theirs = one.get("properties", {}), other.get("properties", {})
-    both = {name: merged(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
-    needed = [*one.get("required", []), *other.get("required", [])]
-    found = {**one, **other, "required": needed}
-    return found | ({"properties": {**mine, **theirs, **both}} if mine or theirs else {})
+    fields, others = first.get("properties", {}), second.get("properties", {})
+    both = {name: merged(fields[name], others[name]) for name in fields.keys() & others.keys()}
+    needed = [*first.get("required", []), *second.get("required", [])]
+    schema = {**first, **second, "required": needed}
+    return schema | ({"properties": {**fields, **others, **both}} if fields or others else {})
 
 
 def described(method: str, path: str) -> tuple[str, JSON, dict[str, str]]:
@@ -117,22 +117,22 @@ def check(request: JSON) -> tuple[str, str]:
     check_names("path", path, parameters)
     check_names("query", query, parameters)
     check_names("header", headers, parameters)
-    if unknown := query.keys() - {one["name"] for one in parameters if one["in"] == "query"}:
+    if unknown := query.keys() - {p["name"] for p in parameters if p["in"] == "query"}:
         raise ValidationError(f"query: {unknown} unknown")
     check_body(request["request_body"], parameters, template)
     return request["method"], template
 
 
-def check_names(place: str, given: Mapping[str, str], parameters: list[JSON]) -> None:
+def check_names(place: str, names: Mapping[str, str], parameters: list[JSON]) -> None:
     """Look for every required parameter of this place."""
-    wanted = {one["name"] for one in parameters if one["in"] == place and one.get("required")}
-    if missing := wanted - given.keys():
+    wanted = {p["name"] for p in parameters if p["in"] == place and p.get("required")}
+    if missing := wanted - names.keys():
         raise ValidationError(f"{place}: {missing} missing")
 
 
 def check_body(text: str, parameters: list[JSON], template: str) -> None:
     """Validate the body, or see that there is none."""
-    schema = next((closed(one["schema"]) for one in parameters if one["in"] == "body"), None)
+    schema = next((closed(p["schema"]) for p in parameters if p["in"] == "body"), None)
     if schema:
         except_for(schema, json.loads(text), template)
         Draft4Validator(schema, format_checker=formats).validate(json.loads(text))
@@ -149,7 +149,7 @@ def except_for(schema: Any, body: Any, template: str) -> None:
             raise ValidationError("payer: sp_openid, or sub_openid with sub_appid")
     if template.startswith(COMBINED) and "sub_orders" in body:
         needed = inside["sub_orders"]["items"]["required"]
-        subs = ["sub_mchid" in one for one in body["sub_orders"]]
+        subs = ["sub_mchid" in sub_order for sub_order in body["sub_orders"]]
         if "sub_mchid" in needed and not any(subs):
             needed.remove("sub_mchid")
 
@@ -188,7 +188,7 @@ def everything(demo: Demo, *, provider: bool) -> list[JSON]:
         for skus in (("puer",), ("puer", "cup")):
             if provider and scene == "miniprogram" and len(skus) > 1:
                 continue  # combined orders need the service provider's own app
-            try_one(demo, buyer, scene, skus)
+            try_scene(demo, buyer, scene, skus)
     if provider:
         form = {"amount_yuan": "12.34", "scene": "miniprogram"}
         key = {"Idempotency-Key": "collect"} | people["miniprogram"].headers
@@ -209,7 +209,7 @@ def everything(demo: Demo, *, provider: bool) -> list[JSON]:
     ]
 
 
-def try_one(demo: Demo, buyer: Buyer, scene: str, skus: tuple[str, ...]) -> None:
+def try_scene(demo: Demo, buyer: Buyer, scene: str, skus: tuple[str, ...]) -> None:
     """Order, ask and cancel; order again, pay, ask, and refund a part."""
     number = buyer.order(*skus)
     buyer.start(number, scene)
@@ -235,15 +235,15 @@ def requests(bake: Bake) -> Iterator[list[JSON]]:
     folder = bake()
     sells_for(folder, merchants(folder)["other"])
     with started(folder) as demo:
-        found = everything(demo, provider=False)
+        sent = everything(demo, provider=False)
     folder = bake()
-    known = merchants(folder)
-    sells_for(folder, known["other_sub"])
-    mini = {"APPID": known["appid"], "SECRET": known["secret"]}
+    credentials = merchants(folder)
+    sells_for(folder, credentials["other_sub"])
+    mini = {"APPID": credentials["appid"], "SECRET": credentials["secret"]}
     apps = {f"SHOP_MINIPROGRAM_{name}": value for name, value in mini.items()}
-    more = {"SHOP_SUB_MCHID": known["sub"], "SHOP_SUB_APPID": known["appid"], **apps}
+    more = {"SHOP_SUB_MCHID": credentials["sub"], "SHOP_SUB_APPID": credentials["appid"], **apps}
     with started(folder, **more) as demo:
-        yield found + everything(demo, provider=True)
+        yield sent + everything(demo, provider=True)
 
 
 def test_every_request_is_as_published_and_every_kind_of_call_was_made(
@@ -279,7 +279,9 @@ MISTAKES: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_the_order_would_be_found(requests: list[JSON], name: str) -> None:
-    order = deepcopy(next(one for one in requests if one["url"].endswith(f"{ORDERS}/jsapi")))
+    order = deepcopy(
+        next(request for request in requests if request["url"].endswith(f"{ORDERS}/jsapi"))
+    )
     check(order)
     body = json.loads(order["request_body"])
     MISTAKES[name](body)
@@ -289,7 +291,7 @@ def test_a_mistake_in_the_order_would_be_found(requests: list[JSON], name: str) 
 
 
 def test_a_query_without_mchid_would_be_found(requests: list[JSON]) -> None:
-    query = next(one for one in requests if "?mchid=" in one["url"])
+    query = next(request for request in requests if "?mchid=" in request["url"])
     with pytest.raises(ValidationError, match="mchid"):
         check({**query, "url": query["url"].partition("?")[0]})
 
@@ -309,7 +311,7 @@ def test_a_query_without_mchid_would_be_found(requests: list[JSON]) -> None:
 def test_a_mistake_in_the_other_orders_would_be_found(
     requests: list[JSON], path: str, mistake: Callable[[Any], object]
 ) -> None:
-    order = deepcopy(next(one for one in requests if one["url"].endswith(path)))
+    order = deepcopy(next(request for request in requests if request["url"].endswith(path)))
     check(order)
     body = json.loads(order["request_body"])
     mistake(body)

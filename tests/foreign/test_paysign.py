@@ -48,12 +48,12 @@ LINKS = {"h5", "native"}  # no invoke object, nothing signed for the buyer's sid
 def scenes(demo: Demo) -> list[str]:
     """List the scenes that the shop's own document names."""
     schemas = demo.http.get(f"{demo.shop}/openapi.json").json()["components"]["schemas"]
-    found: list[str] = schemas["NewPayment"]["properties"]["scene"]["enum"]
-    return found
+    names: list[str] = schemas["NewPayment"]["properties"]["scene"]["enum"]
+    return names
 
 
 def test_pay_sign_of_every_shape_verifies_against_the_merchant_s_certificate(demo: Demo) -> None:
-    certificate = load_pem_x509_certificate(demo.known["merchant_certificate_pem"].encode())
+    certificate = load_pem_x509_certificate(demo.credentials["merchant_certificate_pem"].encode())
     key, handed_out = certificate.public_key(), set()
     assert isinstance(key, rsa.RSAPublicKey)
     for scene in set(scenes(demo)) - LINKS:
@@ -94,7 +94,7 @@ class Target:
 
     def signed(self, timestamp: int | None = None) -> Headers:
         """Sign the notification as WeChat would, by default now."""
-        return forging.sign(self.demo.known, self.body, timestamp or int(time.time()))
+        return forging.sign(self.demo.credentials, self.body, timestamp or int(time.time()))
 
     def notify(self, body: bytes, headers: Headers) -> httpx.Response:
         """Send it to the shop."""
@@ -122,7 +122,7 @@ def target(demo: Demo) -> Target:
     order_no = buyer.order()
     started = buyer.start(order_no, "miniprogram")
     appid, number = started["invoke"]["appId"], started["out_trade_no"]
-    body = forging.seal(demo.known, forging.payment(demo.known, appid, number, 9900))
+    body = forging.seal(demo.credentials, forging.payment(demo.credentials, appid, number, 9900))
     return Target(demo, buyer, order_no, body, secrets.token_hex(8))
 
 
@@ -139,14 +139,15 @@ def change(**headers: str) -> Forgery:
 def sign_as_a_stranger(target: Target) -> tuple[bytes, Headers]:
     """Sign with a key that is not WeChat's."""
     stranger = rsa.generate_private_key(65537, 2048)
-    return target.body, forging.sign(target.demo.known, target.body, int(time.time()), stranger)
+    credentials = target.demo.credentials
+    return target.body, forging.sign(credentials, target.body, int(time.time()), stranger)
 
 
 def sign_as_the_merchant(target: Target) -> tuple[bytes, Headers]:
     """Sign with the merchant's own key: whoever holds it is still not WeChat."""
-    known = target.demo.known
-    key = forging.private_key(known["merchant_private_key_pem"])
-    return target.body, forging.sign(known, target.body, int(time.time()), key)
+    credentials = target.demo.credentials
+    key = forging.private_key(credentials["merchant_private_key_pem"])
+    return target.body, forging.sign(credentials, target.body, int(time.time()), key)
 
 
 def change_a_byte(target: Target) -> tuple[bytes, Headers]:

@@ -1,7 +1,7 @@
 // The H5 shop's logic executed with a browser, a WeChat and a shop of our own; views are recorded.
 const assert = require('node:assert/strict');
 const test = require('node:test');
-const { DESKTOP, INVOKE, PHONE, WECHAT, browse, buy, shop } = require('./h5_stage.js');
+const { DESKTOP, INVOKE, PHONE, WECHAT, browse, buy, shop } = require('./h5_kit.js');
 
 test('a buyer pays and the page shows what the server says', async () => {
   const it = await buy(shop());

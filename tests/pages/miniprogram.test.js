@@ -1,7 +1,7 @@
 // The mini program's pages executed with a wx, a Page and a shop of our own.
 const assert = require('node:assert/strict');
 const test = require('node:test');
-const { INVOKE, openOrder, openShop, phone, plain, shop, tap } = require('./miniprogram_stage.js');
+const { INVOKE, openOrder, openShop, phone, plain, shop, tap } = require('./miniprogram_kit.js');
 
 test('a login happens once and its token goes into every request', async () => {
   const server = shop();

@@ -104,21 +104,21 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, second: str) -> float:
     """Return WCAG's contrast ratio."""
-    low, high = sorted((luminance(one), luminance(other)))
+    low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
 def rules() -> dict[str, dict[str, str]]:
     """Read every rule of the style sheets: selector, then property and value."""
     text = "".join(path.read_text("utf-8") for path in ROOT.rglob("*.wxss"))
-    found: dict[str, dict[str, str]] = {}
+    styles: dict[str, dict[str, str]] = {}
     for selectors, body in re.findall(r"([^{}]+)\{([^}]*)\}", re.sub(r"/\*.*?\*/", "", text)):
         pairs = dict(re.findall(r"([\w-]+): ([^;]+);", body))
         for selector in selectors.split(","):
-            found.setdefault(selector.strip(), {}).update(pairs)
-    return found
+            styles.setdefault(selector.strip(), {}).update(pairs)
+    return styles
 
 
 def test_every_text_has_the_contrast_of_wcag_aa() -> None:

@@ -15,14 +15,14 @@ STALE = "Http头Authorization中的timestamp与发起请求的时间不得超过
 GARBAGE = base64.b64encode(bytes(256)).decode()
 
 
-def told(answer):
+def refusal(answer):
     body = answer.json()
     return answer.status_code, body["code"], body["message"]
 
 
 def refused(answer, status, code, message):
     """Check an answer to somebody unproved: status, code, message, and that it is not signed."""
-    assert told(answer) == (status, code, message)
+    assert refusal(answer) == (status, code, message)
     assert not [name for name in answer.headers if name.startswith("wechatpay-")]
 
 
@@ -51,7 +51,7 @@ async def test_a_missing_header_comes_before_authorization_except_for_orders(mer
         "签名信息错误，验签失败",
     )
     signed = await merchant.call("GET", QUERY + merchant.mchid, headers={missing: ""})
-    assert told(signed) == (400, "INVALID_REQUEST", message)
+    assert refusal(signed) == (400, "INVALID_REQUEST", message)
     merchant.verify(signed)
 
 
@@ -122,14 +122,14 @@ async def test_another_mchid_in_the_body_or_query_is_refused(merchant):
     answer = await merchant.call("POST", f"{ORDERS}/jsapi", merchant.order(mchid="1900000109"))
     queried = await merchant.call("GET", QUERY + "1900000109")
     for reply in (answer, queried):
-        assert told(reply) == (400, "PARAM_ERROR", message)
+        assert refusal(reply) == (400, "PARAM_ERROR", message)
         merchant.verify(reply)
 
 
 async def test_a_body_that_is_not_declared_as_json_is_refused(merchant):
     headers = {"Content-Type": "text/plain"}
     answer = await merchant.call("POST", f"{ORDERS}/jsapi", merchant.order(), headers=headers)
-    assert told(answer) == (400, "INVALID_REQUEST", "Http头Content-Type应为application/json")
+    assert refusal(answer) == (400, "INVALID_REQUEST", "Http头Content-Type应为application/json")
     merchant.verify(answer)
 
 
@@ -147,7 +147,7 @@ async def test_a_body_that_is_not_declared_as_json_is_refused(merchant):
 )
 async def test_an_unknown_query_parameter_is_refused(merchant, target):
     answer = await merchant.call("GET", target.replace("MCHID", merchant.mchid))
-    assert told(answer) == (400, "PARAM_ERROR", "请求中含有未在API文档中定义的参数")
+    assert refusal(answer) == (400, "PARAM_ERROR", "请求中含有未在API文档中定义的参数")
     assert answer.json()["detail"]["value"] == ["/query/x"]
     assert answer.json()["detail"]["location"] is None
     assert answer.headers["Request-ID"].endswith("-270924358")

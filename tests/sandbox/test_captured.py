@@ -301,8 +301,8 @@ REFUND_FAULTS = {
 async def bill_of_yesterday(merchant: Merchant) -> httpx.Response:
     now = (await merchant.control("clock"))["now"]
     hour, minute = int(now[11:13]), int(now[14:16])
-    to_one = (25 - hour) * 3600 - minute * 60  # one o'clock of the next day
-    await merchant.control("clock", advance_seconds=to_one)
+    seconds = (25 - hour) * 3600 - minute * 60  # one o'clock of the next day
+    await merchant.control("clock", advance_seconds=seconds)
     return await merchant.call("GET", f"/v3/bill/tradebill?bill_date={now[:10]}")
 
 

@@ -120,8 +120,8 @@ async def test_money_cannot_come_twice_unless_forced(merchant, shop, until):
     assert "该订单已支付" in (await merchant.pay(prepay_id))["err_desc"]
     second = (await merchant.pay(prepay_id, force=True))["transaction_id"]
     await until(lambda: len(shop.received) == 2)
-    told = [merchant.open(body)["transaction_id"] for _, body in shop.received]
-    assert sorted(told) == sorted([first, second])
+    notified = [merchant.open(body)["transaction_id"] for _, body in shop.received]
+    assert sorted(notified) == sorted([first, second])
     rows = (await merchant.control("orders"))["orders"]
     assert [row["transaction_id"] for row in rows] == [first, second]
     assert {row["out_trade_no"] for row in rows} == {body["out_trade_no"]}

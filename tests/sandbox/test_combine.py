@@ -40,7 +40,7 @@ async def queried(merchant, body):
     return answer.json()
 
 
-def told_of_other_parameters(answer):
+def refuses_other_parameters(answer):
     return answer.json()["code"] == "INVALID_REQUEST" and "参数与首次请求时不一致" in answer.text
 
 
@@ -60,8 +60,8 @@ async def test_one_payment_pays_every_part_and_is_notified_once(merchant):
     assert after["scene_info"] == {"device_id": "shop0001"}
     while not merchant.shop.received:
         await merchant.control("clock")
-    told = merchant.open(merchant.shop.received[0][1])
-    assert told["sub_orders"] == after["sub_orders"]
+    notification = merchant.open(merchant.shop.received[0][1])
+    assert notification["sub_orders"] == after["sub_orders"]
     assert len(merchant.shop.received) == 1
 
 
@@ -73,7 +73,7 @@ async def test_a_part_alone_can_neither_be_queried_nor_closed(merchant):
     assert (await merchant.close(number)).json()["code"] == "ORDER_NOT_EXIST"
     single = merchant.order(out_trade_no=number)
     answer = await merchant.call("POST", "/v3/pay/transactions/jsapi", single)
-    assert told_of_other_parameters(answer)
+    assert refuses_other_parameters(answer)
 
 
 async def test_close_names_exactly_all_parts(merchant):
@@ -110,10 +110,10 @@ async def test_the_same_number_needs_the_same_parts(merchant):
     }
     for path, other in ((f"{BASE}/jsapi", changed), (f"{BASE}/app", {**body})):
         answer = await merchant.call("POST", path, other)
-        assert told_of_other_parameters(answer)
+        assert refuses_other_parameters(answer)
     taken = {**combined(merchant), "sub_orders": body["sub_orders"]}
     answer = await merchant.call("POST", f"{BASE}/jsapi", taken)
-    assert told_of_other_parameters(answer)
+    assert refuses_other_parameters(answer)
 
 
 @pytest.mark.parametrize(("subs", "right"), [(1, False), (2, True), (50, True), (51, False)])
@@ -250,7 +250,7 @@ async def test_closing_a_combined_number_that_was_never_ordered_burns_it(merchan
     close = {"combine_appid": body["combine_appid"], "sub_orders": subs}
     assert (await merchant.call("POST", path, close)).status_code == 204
     answer = await merchant.call("POST", f"{BASE}/jsapi", body)
-    assert (answer.status_code, told_of_other_parameters(answer)) == (400, True)
+    assert (answer.status_code, refuses_other_parameters(answer)) == (400, True)
 
 
 @pytest.mark.parametrize("start", ["20300101000000", "2030-01-01 00:00:00"])

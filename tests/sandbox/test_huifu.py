@@ -25,9 +25,10 @@ class Trader:
     """Signs and verifies with the keys that the sandbox hands out."""
 
     def __init__(self, merchant: Merchant) -> None:
-        self.merchant, self.known = merchant, merchant.credentials["huifu"]
-        private = base64.b64decode(self.known["merchant_private_key"])
-        public = base64.b64decode(self.known["huifu_public_key"])
+        self.merchant = merchant
+        self.credentials = merchant.credentials["huifu"]
+        private = base64.b64decode(self.credentials["merchant_private_key"])
+        public = base64.b64decode(self.credentials["huifu_public_key"])
         self.key: Any = serialization.load_der_private_key(private, None)
         self.theirs: Any = serialization.load_der_public_key(public)
         assert isinstance(self.theirs, rsa.RSAPublicKey)
@@ -36,15 +37,15 @@ class Trader:
         text = json.dumps(dict(sorted(fields.items())), ensure_ascii=False, separators=(",", ":"))
         signed = self.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
         envelope = {
-            "sys_id": self.known["sys_id"],
-            "product_id": self.known["product_id"],
+            "sys_id": self.credentials["sys_id"],
+            "product_id": self.credentials["product_id"],
             "data": fields,
             "sign": base64.b64encode(signed).decode(),
         }
         return await self.merchant.http.post(path, json=envelope | changes)
 
     async def call(self, path: str, **data: str) -> dict[str, Any]:
-        answer = await self.send(path, {"huifu_id": self.known["huifu_id"], **data})
+        answer = await self.send(path, {"huifu_id": self.credentials["huifu_id"], **data})
         assert answer.status_code == 200, answer.text
         envelope = answer.json()
         text = json.dumps(envelope["data"], ensure_ascii=False, separators=(",", ":"))
@@ -120,7 +121,7 @@ async def test_a_number_is_used_once_and_its_pay_info_is_not_given_again(trader:
 
 @pytest.mark.parametrize("kind", ["sign", "sys_id", "product_id", "huifu_id", "data", "body"])
 async def test_what_the_merchant_did_not_sign_is_http_922(trader: Trader, kind: str) -> None:
-    data = {"huifu_id": trader.known["huifu_id"], **trader.order("S1")}
+    data = {"huifu_id": trader.credentials["huifu_id"], **trader.order("S1")}
     wrong: dict[str, dict[str, Any]] = {
         "sign": {"sign": "AAAA"},
         "sys_id": {"sys_id": "6666"},
@@ -136,7 +137,7 @@ async def test_what_the_merchant_did_not_sign_is_http_922(trader: Trader, kind: 
 
 
 async def test_another_content_type_is_refused(trader: Trader) -> None:
-    data = {"huifu_id": trader.known["huifu_id"], **trader.order("S1")}
+    data = {"huifu_id": trader.credentials["huifu_id"], **trader.order("S1")}
     sent = (await trader.send(PAY, data)).request.content
     headers = {"Content-Type": "text/plain"}
     answer = await trader.merchant.http.post(PAY, content=sent, headers=headers)
@@ -247,15 +248,15 @@ async def test_a_refunds_notification_names_the_payment_by_day_and_number_alone(
     await trader.merchant.control("clock", advance_seconds=5)
     await until(lambda: any(b"TRANS_REFUND" in body for _, body in shop.received))
     form = next(body for _, body in shop.received if b"TRANS_REFUND" in body)
-    told = json.loads(parse_qs(form.decode())["resp_data"][0])
-    assert "org_hf_seq_id" not in told
-    assert (told["org_req_date"], told["org_req_seq_id"], told["trans_stat"]) == (DAY, "S1", stat)
-    assert told["trans_finish_time"] == told["end_time"]
-    assert told["bank_message"] == ("成功" if stat == "S" else "收款账户状态异常，退款失败")
+    data = json.loads(parse_qs(form.decode())["resp_data"][0])
+    assert "org_hf_seq_id" not in data
+    assert (data["org_req_date"], data["org_req_seq_id"], data["trans_stat"]) == (DAY, "S1", stat)
+    assert data["trans_finish_time"] == data["end_time"]
+    assert data["bank_message"] == ("成功" if stat == "S" else "收款账户状态异常，退款失败")
     by_own = {"org_req_date": DAY, "org_req_seq_id": "R1"}
     asked = await trader.call(f"{SCAN}/refundquery", **by_own)
-    assert asked["trans_finish_time"] == told["trans_finish_time"]
-    assert asked.get("bank_message") == told.get("bank_message")
+    assert asked["trans_finish_time"] == data["trans_finish_time"]
+    assert asked.get("bank_message") == data.get("bank_message")
 
 
 async def test_a_payment_tells_its_time_in_both_words_and_a_failure_its_reason(
@@ -381,7 +382,7 @@ async def queried(trader: Trader, how: str) -> dict[str, Any]:
     return await trader.call(f"{SCAN}/query", org_req_date=DAY, org_req_seq_id="S1")
 
 
-async def told(trader: Trader, how: str) -> dict[str, Any]:
+async def notification(trader: Trader, how: str) -> dict[str, Any]:
     """Pay, or pay and refund, and read the notification of it."""
     shop, wanted = trader.merchant.shop, b"TRANS_REFUND" if how == "refunded" else b"T_MINIAPP"
     await trader.paid("S1")
@@ -409,7 +410,7 @@ async def answered(trader: Trader, what: str) -> dict[str, Any]:
             await trader.call(PAY, **trader.order("S1"))
         more = {"goods_desc": ""} if how.startswith("without") else {}
         return await trader.call(PAY, **trader.order("S1", **more))
-    return await told(trader, call)
+    return await notification(trader, call)
 
 
 def test_every_captured_answer_has_a_scenario_or_a_reason() -> None:

@@ -211,16 +211,16 @@ async def test_a_failed_copy_is_not_repeated_once_the_other_was_received(merchan
     await merchant.control("clock", advance_seconds=15)
     second = await paid(merchant)
     await logged(3)
-    told = [merchant.open(body)["out_trade_no"] for _, body in shop.received]
-    assert told == [first, first, second]
+    notified = [merchant.open(body)["out_trade_no"] for _, body in shop.received]
+    assert notified == [first, first, second]
 
 
 async def test_reversed_notifications_overtake_each_other(merchant, shop, until):
     await merchant.faults(notifications="reverse")
     first, second, alone = [await paid(merchant) for _ in range(3)]
     await until(lambda: len(shop.received) == 2)
-    told = [merchant.open(body)["out_trade_no"] for _, body in shop.received]
-    assert told == [second, first]
+    notified = [merchant.open(body)["out_trade_no"] for _, body in shop.received]
+    assert notified == [second, first]
     await merchant.control("clock", advance_seconds=60)
     await until(lambda: len(shop.received) == 3)
     assert merchant.open(shop.received[2][1])["out_trade_no"] == alone
@@ -302,8 +302,8 @@ async def test_some_probes_are_not_even_base64(merchant, shop, until):
 async def test_a_hundred_payments_at_once_are_all_notified(merchant, shop, until):
     numbers = await asyncio.gather(*(paid(merchant) for _ in range(100)))
     await until(lambda: len(shop.received) == 100)
-    told = {merchant.open(body)["out_trade_no"] for _, body in shop.received}
-    assert told == set(numbers)
+    notified = {merchant.open(body)["out_trade_no"] for _, body in shop.received}
+    assert notified == set(numbers)
 
 
 async def test_a_stale_signature_is_genuine_but_old(merchant, shop, until):

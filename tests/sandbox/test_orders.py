@@ -7,7 +7,7 @@ from tests.sandbox.merchant import ORDERS, in_minutes
 DAY = 24 * 3600
 
 
-def told(answer):
+def refusal(answer):
     return answer.status_code, answer.json()["code"]
 
 
@@ -36,7 +36,7 @@ async def test_the_same_order_again_gives_a_new_prepay_id_and_the_old_one_still_
 async def test_the_same_number_with_other_parameters_is_refused(merchant, change):
     body, _ = await merchant.prepay()
     answer = await order(merchant, body | change)
-    assert told(answer) == (400, "INVALID_REQUEST")
+    assert refusal(answer) == (400, "INVALID_REQUEST")
     assert answer.json()["message"] == "请求重入时，参数与首次请求时不一致，请核对后重试"
     merchant.verify(answer)
     assert answer.headers["Request-ID"].endswith("-268498688")
@@ -46,7 +46,7 @@ async def test_a_paid_order_cannot_be_ordered_or_closed(merchant):
     body, prepay_id = await merchant.prepay()
     await merchant.pay(prepay_id)
     for answer in (await order(merchant, body), await merchant.close(body["out_trade_no"])):
-        assert told(answer) == (400, "ORDER_PAID")
+        assert refusal(answer) == (400, "ORDER_PAID")
         assert answer.headers["Request-ID"].endswith("-268449538")
 
 
@@ -57,7 +57,7 @@ async def test_a_closed_order_stays_closed(merchant):
         assert (closed.status_code, closed.content) == (204, b"")
         merchant.verify(closed)
     answer = await order(merchant, body)
-    assert told(answer) == (400, "ORDER_CLOSED")
+    assert refusal(answer) == (400, "ORDER_CLOSED")
     assert answer.headers["Request-ID"].endswith("-268447914")
     assert (await merchant.query(body["out_trade_no"])).json()["trade_state"] == "CLOSED"
     assert (await merchant.pay(prepay_id))["err_msg"] == "requestPayment:fail (订单已关闭)"
@@ -100,7 +100,7 @@ async def test_a_coupon_lowers_payer_total_only(merchant):
 async def test_unknown_numbers_do_not_exist(merchant):
     by_id = await merchant.call("GET", f"{ORDERS}/id/4200000000?mchid={merchant.mchid}")
     for answer in (await merchant.query("S7654321"), by_id):
-        assert told(answer) == (404, "ORDER_NOT_EXIST")
+        assert refusal(answer) == (404, "ORDER_NOT_EXIST")
         assert answer.headers["Request-ID"].endswith("-268512771")
 
 
@@ -111,9 +111,9 @@ async def test_closing_a_number_that_was_never_ordered_is_accepted_and_burns_it(
         assert (closed.status_code, closed.content) == (204, b"")
         merchant.verify(closed)
     answer = await order(merchant, body)
-    assert told(answer) == (400, "INVALID_REQUEST")
+    assert refusal(answer) == (400, "INVALID_REQUEST")
     assert answer.headers["Request-ID"].endswith("-268498688")
-    assert told(await merchant.query(body["out_trade_no"])) == (404, "ORDER_NOT_EXIST")
+    assert refusal(await merchant.query(body["out_trade_no"])) == (404, "ORDER_NOT_EXIST")
 
 
 async def test_another_merchants_transaction_is_not_shown(merchant):
@@ -121,7 +121,7 @@ async def test_another_merchants_transaction_is_not_shown(merchant):
     number = (await merchant.pay(prepay_id))["transaction_id"]
     other = merchant.become(merchant.credentials["others"][0])
     answer = await other.call("GET", f"{ORDERS}/id/{number}?mchid={other.mchid}")
-    assert told(answer) == (404, "ORDER_NOT_EXIST")
+    assert refusal(answer) == (404, "ORDER_NOT_EXIST")
     assert answer.headers["Request-ID"].endswith("-268447843")
 
 
@@ -137,7 +137,7 @@ async def test_another_merchants_transaction_is_not_shown(merchant):
 )
 async def test_numbers_in_the_url_are_checked_too(merchant, target, field):
     answer = await merchant.call("GET", f"{ORDERS}/{target}")
-    assert told(answer) == (400, "PARAM_ERROR")
+    assert refusal(answer) == (400, "PARAM_ERROR")
     assert answer.json()["detail"]["field"] == field
 
 
@@ -154,7 +154,7 @@ async def test_after_time_expire_nobody_can_pay_but_the_state_stays(merchant):
     await merchant.control("clock", advance_seconds=5 * 60)
     assert "订单已过期" in (await merchant.pay(prepay_id))["err_desc"]
     assert (await merchant.query(body["out_trade_no"])).json()["trade_state"] == "NOTPAY"
-    assert told(await order(merchant, body)) == (400, "ORDER_CLOSED")
+    assert refusal(await order(merchant, body)) == (400, "ORDER_CLOSED")
     assert (await merchant.close(body["out_trade_no"])).status_code == 204
 
 
@@ -174,7 +174,7 @@ async def test_while_the_password_is_typed_close_is_told_to_wait(merchant):
     assert (await merchant.pay(prepay_id, outcome="typing"))["err_msg"] == "requestPayment:typing"
     waiting = await merchant.close(body["out_trade_no"])
     merchant.verify(waiting)
-    assert told(waiting) == (202, "USER_PAYING")
+    assert refusal(waiting) == (202, "USER_PAYING")
     await merchant.pay(prepay_id, outcome="cancel")
     assert (await merchant.close(body["out_trade_no"])).status_code == 204
 

@@ -152,8 +152,8 @@ async def test_refunds_and_bills_name_the_sub_merchant(sp):
     await sp.control("clock", advance_seconds=3)
     while len(sp.shop.received) < 2:
         await sp.control("clock")
-    told = sp.open(sp.shop.received[1][1])
-    assert (told["sp_mchid"], told["sub_mchid"]) == (sp.mchid, subs(sp)[0])
+    notification = sp.open(sp.shop.received[1][1])
+    assert (notification["sp_mchid"], notification["sub_mchid"]) == (sp.mchid, subs(sp)[0])
     now = (await sp.control("clock"))["now"]
     await sp.control("clock", advance_seconds=2 * 86400)
     bill = f"/v3/bill/tradebill?bill_date={now[:10]}"

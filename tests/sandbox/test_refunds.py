@@ -11,7 +11,7 @@ from tests.sandbox.merchant import REFUNDS, paid, refund, request
 YEAR = 365 * 24 * 3600
 
 
-def told(answer):
+def refusal(answer):
     return answer.status_code, answer.json().get("code")
 
 
@@ -90,7 +90,7 @@ async def test_the_same_number_with_other_parameters_is_refused(merchant, change
     number, _ = await paid(merchant)
     body = request(merchant, number)
     await merchant.call("POST", REFUNDS, body)
-    assert told(await merchant.call("POST", REFUNDS, body | change)) == (400, "INVALID_REQUEST")
+    assert refusal(await merchant.call("POST", REFUNDS, body | change)) == (400, "INVALID_REQUEST")
 
 
 async def test_two_refunds_of_one_payment_are_a_minute_apart(merchant):
@@ -99,7 +99,7 @@ async def test_two_refunds_of_one_payment_are_a_minute_apart(merchant):
     assert (await refund(merchant, number)).status_code == 200
     await merchant.control("clock", advance_seconds=58)
     early = await refund(merchant, number)
-    assert told(early) == (429, "FREQUENCY_LIMITED")
+    assert refusal(early) == (429, "FREQUENCY_LIMITED")
     assert early.headers["Request-ID"].endswith("-268447840")
     assert (await refund(merchant, other)).status_code == 200
     await merchant.control("clock", advance_seconds=2)
@@ -112,20 +112,20 @@ async def test_a_payment_has_at_most_fifty_refunds(merchant):
         assert (await refund(merchant, number, 1)).status_code == 200
         await merchant.control("clock", advance_seconds=60)
     answer = await refund(merchant, number, 1)
-    assert told(answer) == (400, "INVALID_REQUEST")
+    assert refusal(answer) == (400, "INVALID_REQUEST")
     assert "50" in answer.json()["message"]
 
 
 async def test_refunds_never_exceed_the_payment_and_closed_ones_give_theirs_back(merchant):
     number, _ = await paid(merchant)
-    assert told(await refund(merchant, number, 991)) == (400, "INVALID_REQUEST")
+    assert refusal(await refund(merchant, number, 991)) == (400, "INVALID_REQUEST")
     await merchant.faults(refunds="closed")
     assert (await refund(merchant, number, 990)).status_code == 200
     await merchant.faults(refunds="abnormal")
     await merchant.control("clock", advance_seconds=60)
     assert (await refund(merchant, number, 600)).status_code == 200
     await merchant.control("clock", advance_seconds=60)
-    assert told(await refund(merchant, number, 391)) == (400, "INVALID_REQUEST")
+    assert refusal(await refund(merchant, number, 391)) == (400, "INVALID_REQUEST")
     assert (await refund(merchant, number, 390)).status_code == 200
 
 
@@ -134,19 +134,20 @@ async def test_a_payment_can_be_refunded_for_a_year(merchant):
     await merchant.control("clock", advance_seconds=YEAR - 5)
     assert (await refund(merchant, number, 1)).status_code == 200
     await merchant.control("clock", advance_seconds=66)
-    assert told(await refund(merchant, number, 1)) == (400, "INVALID_REQUEST")
+    assert refusal(await refund(merchant, number, 1)) == (400, "INVALID_REQUEST")
 
 
 async def test_what_is_not_paid_or_not_there_cannot_be_refunded(merchant):
     body, _ = await merchant.prepay()
     for number, message in ((body["out_trade_no"], "原订单不存在"), ("Snobody", "订单不存在")):
         answer = await refund(merchant, number)
-        assert told(answer) == (404, "RESOURCE_NOT_EXISTS")
+        assert refusal(answer) == (404, "RESOURCE_NOT_EXISTS")
         assert answer.json()["message"] == message
         merchant.verify(answer)
     none = await refund(merchant, None, transaction_id="4200999")
-    assert told(none) == (404, "RESOURCE_NOT_EXISTS")
-    assert told(await merchant.call("GET", f"{REFUNDS}/Rnobody")) == (404, "RESOURCE_NOT_EXISTS")
+    assert refusal(none) == (404, "RESOURCE_NOT_EXISTS")
+    unknown = await merchant.call("GET", f"{REFUNDS}/Rnobody")
+    assert refusal(unknown) == (404, "RESOURCE_NOT_EXISTS")
 
 
 async def test_a_payment_is_named_by_either_number(merchant):
@@ -183,20 +184,20 @@ AMOUNT = {"refund": 100, "total": 990, "currency": "CNY"}
 async def test_a_wrong_field_is_refused_by_name(merchant, change, field):
     number, _ = await paid(merchant)
     answer = await refund(merchant, number, **change)
-    assert told(answer) == (400, "PARAM_ERROR")
+    assert refusal(answer) == (400, "PARAM_ERROR")
     assert answer.json()["detail"]["field"] == field
 
 
 async def test_another_total_than_the_orders_is_refused(merchant):
     number, _ = await paid(merchant)
     answer = await refund(merchant, number, amount=AMOUNT | {"total": 991})
-    assert told(answer) == (400, "INVALID_REQUEST")
+    assert refusal(answer) == (400, "INVALID_REQUEST")
 
 
 async def test_without_money_in_the_account_nothing_is_refunded(merchant):
     number, _ = await paid(merchant)
     await merchant.faults(refunds="not_enough", times=1)
-    assert told(await refund(merchant, number)) == (403, "NOT_ENOUGH")
+    assert refusal(await refund(merchant, number)) == (403, "NOT_ENOUGH")
     assert (await merchant.query(number)).json()["trade_state"] == "SUCCESS"
     assert (await refund(merchant, number)).status_code == 200
 
@@ -219,11 +220,11 @@ async def test_a_refund_that_is_not_accepted_can_be_made_later_with_the_same_num
     await merchant.faults(refunds=fault, times=1)
     body = request(merchant, number)
     answer = await merchant.call("POST", REFUNDS, body)
-    assert told(answer) == (status, code)
+    assert refusal(answer) == (status, code)
     merchant.verify(answer)
     if status == 400:
         assert answer.json()["message"] == "订单处理中，暂时无法退款，请稍后再试"
-    assert told(await merchant.call("GET", f"{REFUNDS}/{body['out_refund_no']}")) == (
+    assert refusal(await merchant.call("GET", f"{REFUNDS}/{body['out_refund_no']}")) == (
         *(404, "RESOURCE_NOT_EXISTS"),
     )
     assert (await merchant.call("POST", REFUNDS, body)).status_code == 200

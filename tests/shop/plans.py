@@ -224,11 +224,11 @@ def postgres_plan(
         table = node["Relation Name"]
         condition = node.get("Index Cond", "")
         by_id = re.fullmatch(r"\(\(?id\)? [<>] \S+\)", condition)
-        is_whole = kind == "Seq Scan" or (kind.startswith("Index") and (by_id or not condition))
+        reads_index = kind == "Seq Scan" or (kind.startswith("Index") and (by_id or not condition))
         passes_many = "Filter" not in node or node["Plan Rows"] * 10 > sizes[table]
         ends = is_limited and passes_many and kind != "Seq Scan"
         rows = 0 if is_limited else int(node["Plan Rows"])
-        yield Access(table, bool(is_whole) and not ends, rows, f"{kind} {condition}")
+        yield Access(table, bool(reads_index) and not ends, rows, f"{kind} {condition}")
     for child in node.get("Plans", ()):
         yield from postgres_plan(child, sizes, is_limited=is_limited)
 
@@ -244,7 +244,7 @@ def mysql_plan(statement: Statement, rows: Sequence[dict[str, Any]]) -> Iterator
             number = int(str(row["rows"] or 0).split()[0])  # as far as a LIMIT lets it go
             ends = limited and not sorts and number <= MANY
             by_id = row["type"] == "range" and row["key"] == "PRIMARY" and limited
-            is_whole = row["type"] == "index" or (by_id and filters(statement.text))
-            reads_all = row["type"] == "ALL" or (is_whole and not ends)
+            reads_index = row["type"] == "index" or (by_id and filters(statement.text))
+            reads_all = row["type"] == "ALL" or (reads_index and not ends)
             number = 0 if limited and not sorts else number
             yield Access(table, reads_all, number, f"{row['type']} {row['key']} {extra}")

@@ -56,7 +56,7 @@ class Proxy:
     instead: dict[str, Callable[[], HTTPResponse]] = field(default_factory=dict)
     done_first: bool = False
     replaced: list[str] = field(default_factory=list)
-    known: dict[str, Any] = field(default_factory=dict)
+    credentials: dict[str, Any] = field(default_factory=dict)
 
     async def answer(self, request: Request, path: str = "") -> HTTPResponse:
         """Answer one call."""

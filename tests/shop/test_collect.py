@@ -21,7 +21,7 @@ ALLOWED = range(1, 1_000_001)
 class TestProvider:
     @pytest.fixture
     def more_settings(self) -> Any:
-        return lambda known: {**partner(known), "SHOP_COLLECT_MAX_FEN": "500000"}
+        return lambda credentials: {**partner(credentials), "SHOP_COLLECT_MAX_FEN": "500000"}
 
     async def test_a_typed_amount_is_ordered_by_scannedpos_and_paid(
         self, running: RunningShop

@@ -88,7 +88,7 @@ def strict() -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def told(done: "subprocess.CompletedProcess[str]") -> str:
+def sentence(done: "subprocess.CompletedProcess[str]") -> str:
     """Return the one sentence of a command that could not use its database."""
     assert done.returncode in (1, 2), done.stderr
     assert PASSWORD not in done.stdout + done.stderr
@@ -105,7 +105,7 @@ def run(
 ) -> str:
     """Run a command with this database; drivers alone would wait for a minute or for ever."""
     more = {**settings, "SHOP_DATABASE_URL": url, **env}
-    return told(shop(folder, *words, seconds=SECONDS, env=more))
+    return sentence(shop(folder, *words, seconds=SECONDS, env=more))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_sqlite_file_that_may_only_be_read_is_told(
         prefix=without_privilege(),
         env={**settings, "SHOP_DATABASE_URL": f"sqlite://{file}"},
     )
-    assert f"SQLite file {file}: the file is read-only for this user" in told(done)
+    assert f"SQLite file {file}: the file is read-only for this user" in sentence(done)
 
 
 def without_privilege() -> tuple[str, ...]:

@@ -86,8 +86,8 @@ def all_sentences() -> Iterator[words.Sentence]:
         yield from pair
     for table in (words.SHAPES, words.FIELDS, words.PARAMETERS, words.UI):
         yield from table.values()
-    for one in remedies():
-        yield from (one.cause, one.advice)
+    for remedy in remedies():
+        yield from (remedy.cause, remedy.advice)
 
 
 def test_every_sentence_has_two_sides_and_the_same_code() -> None:
@@ -119,7 +119,7 @@ def test_no_word_is_about_a_call_or_a_shape_that_is_gone() -> None:
     assert {call for chapter in words.CHAPTERS for call in chapter.calls} == set(CALLS)
     assert set(words.SHAPES) == set(SHAPES)
     assert set(OWN) <= set(CALLS)
-    fields = {f"{shape}.{name}" for shape, one in SHAPES.items() for name in one["properties"]}
+    fields = {f"{shape}.{name}" for shape in SHAPES for name in SHAPES[shape]["properties"]}
     plain = {name.partition(".")[2] for name in fields}
     assert [name for name in words.FIELDS if name not in fields | plain] == []
 
@@ -135,15 +135,15 @@ def test_openapi_has_the_example_where_it_belongs_and_it_fits(name: str) -> None
         body = call["requestBody"]["content"]["application/json"]
         assert body["example"] == example.body
         assert fits(example.body, body["schema"], SHAPES)
-    wanted = {one["name"]: one.get("example") for one in call["parameters"] if one["required"]}
+    wanted = {p["name"]: p.get("example") for p in call["parameters"] if p["required"]}
     assert None not in wanted.values()
 
 
 def test_every_time_is_said_to_be_one() -> None:
     times = [
         (shape, name, field)
-        for shape, one in SHAPES.items()
-        for name, field in one["properties"].items()
+        for shape, schema in SHAPES.items()
+        for name, field in schema["properties"].items()
         if name.endswith("_at")
     ]
     assert len(times) > 10
@@ -159,11 +159,11 @@ def test_every_field_of_every_shape_is_told(shape: str) -> None:
 
 @LANGUAGES
 def test_every_error_is_told_with_what_to_do(language: str) -> None:
-    told = {one.code: one for one in remedies()}
-    assert {code: one.status for code, one in told.items()} == STATUSES
-    for one in told.values():
-        assert mark(words.say(one.cause, language)) in page(language)
-        assert mark(words.say(one.advice, language)) in page(language)
+    by_code = {remedy.code: remedy for remedy in remedies()}
+    assert {code: remedy.status for code, remedy in by_code.items()} == STATUSES
+    for remedy in by_code.values():
+        assert mark(words.say(remedy.cause, language)) in page(language)
+        assert mark(words.say(remedy.advice, language)) in page(language)
 
 
 def test_every_error_is_one_of_a_call_or_of_any_call() -> None:

@@ -356,16 +356,16 @@ def test_forty_wrong_settings_are_told_apart() -> None:
 
 def proved(folder: Path, settings: JSON) -> Findings:
     """Let the doctor prove one shop."""
-    (found,) = examine(
+    (findings,) = examine(
         folder, {"one": {"settings": settings, "dotenv": "", "prove": True}}
     ).values()
-    return found
+    return findings
 
 
-def unseen(found: Findings) -> JSON:
+def unseen(findings: Findings) -> JSON:
     """Return what cannot be seen from here, and why; nothing may be wrong."""
-    assert not [what for ok, what, _ in found if ok is False]
-    return {what: advice for ok, what, advice in found if ok is None}
+    assert not [what for ok, what, _ in findings if ok is False]
+    return {what: advice for ok, what, advice in findings if ok is None}
 
 
 def test_nothing_is_wrong_in_a_shop_where_nothing_is_and_what_was_ordered_is_closed(
@@ -385,8 +385,8 @@ def test_nothing_is_wrong_in_a_shop_where_nothing_is_and_what_was_ordered_is_clo
 def test_without_prove_nothing_is_ordered(shop_folder: Path, good: JSON) -> None:
     with sandbox(shop_folder) as url:
         case = {"settings": good | {"SHOP_SANDBOX_URL": url}, "dotenv": "", "prove": False}
-        (found,) = examine(shop_folder, {"right": case}).values()
-        assert all(ok for ok, _, _ in found)
+        (findings,) = examine(shop_folder, {"right": case}).values()
+        assert all(ok for ok, _, _ in findings)
         assert httpx.get(f"{url}/_sandbox/orders", trust_env=False).json()["orders"] == []
         seen = httpx.get(f"{url}/_sandbox/log", trust_env=False).json()["entries"]
         assert not [entry["url"] for entry in seen if "certificates" in entry["url"]]

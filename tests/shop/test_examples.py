@@ -30,7 +30,7 @@ from shop.web.server import APIS
 
 UPDATE = os.environ.get("UPDATE_EXAMPLES") == "1"
 SHOWN = ("Idempotency-Key", "Origin")  # of a request; tokens stand for themselves
-TOLD = ("location", "allow")  # of an answer
+ANSWERED = ("location", "allow")  # of an answer
 SIGNED = re.compile(r"wechatpay-|content-type", re.I)
 LINES = 6  # of a long text
 ROUTES = {route.handler.__name__: route for api in APIS for route in api.routes}
@@ -77,7 +77,7 @@ class Recorder:
             status=answer.status_code,
             headers={name: sent[name] for name in SHOWN if name in sent},
             answer=content(answer),
-            answer_headers={name.title(): came[name] for name in TOLD if name in came},
+            answer_headers={name.title(): came[name] for name in ANSWERED if name in came},
             **request,
         )
 

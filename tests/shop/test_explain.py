@@ -55,18 +55,18 @@ MET = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "told"), MET.items(), ids=MET)
-def test_the_words_on_a_screen_are_explained(words: str, told: str) -> None:
-    text, is_known = explain(words)
-    assert is_known
-    assert told in text
+@pytest.mark.parametrize(("words", "cause"), MET.items(), ids=MET)
+def test_the_words_on_a_screen_are_explained(words: str, cause: str) -> None:
+    text, is_explained = explain(words)
+    assert is_explained
+    assert cause in text
     assert text.count("\n\n") < 4, "a few rows, not the page"
 
 
 @pytest.mark.parametrize("code", STATUS)
 def test_each_code_of_the_shop_is_explained(code: str) -> None:
-    text, is_known = explain(code)
-    assert is_known
+    text, is_explained = explain(code)
+    assert is_explained
     assert f"`{code}`" in text
 
 
@@ -74,8 +74,8 @@ def test_each_code_of_the_shop_is_explained(code: str) -> None:
 def test_each_number_of_the_top_20_is_explained_alone_and_in_a_request_id(number: int) -> None:
     entry = numbers.TOP_20[number]
     for words in (str(number), f"08F8A1B2C30610-{number}"):
-        text, is_known = explain(words)
-        assert is_known
+        text, is_explained = explain(words)
+        assert is_explained
         assert all(part in text for part in (entry.meaning, entry.advice, entry.advice_zh))
 
 
@@ -89,8 +89,8 @@ def test_the_page_and_the_table_of_numbers_say_the_same() -> None:
 
 @pytest.mark.parametrize("words", ["268435456", "08F8A1B2C30610-268435456"])
 def test_a_number_that_the_table_lacks_is_called_so(words: str) -> None:
-    text, is_known = explain(words)
-    assert not is_known
+    text, is_explained = explain(words)
+    assert not is_explained
     assert "TOP 20" in text
     assert "客服" in text
 
@@ -105,8 +105,8 @@ def test_what_nobody_knows_is_called_so(words: str) -> None:
 
 
 def test_a_known_code_with_another_message_shows_its_rows_and_says_so() -> None:
-    text, is_known = explain("SIGN_ERROR 一句新的话")
-    assert is_known
+    text, is_explained = explain("SIGN_ERROR 一句新的话")
+    assert is_explained
     assert text.startswith(explaining.OTHER_MESSAGE)
     assert "SHOP_MERCHANT_SERIAL" in text
 

@@ -389,10 +389,10 @@ async def test_a_refund_of_the_console_is_heard_of_confirmed_and_in_the_books(
     made = await running.control("refund", out_trade_no=started["out_trade_no"], refund=700)
     await running.advance(600)
 
-    async def is_known() -> bool:
+    async def is_refunded() -> bool:
         return await Refund.exists(state="SUCCESS")
 
-    await until(is_known)
+    await until(is_refunded)
     refund = await Refund.get()
     assert (refund.out_refund_no, refund.origin) == (made["out_refund_no"], "merchant_platform")
     assert (await Order.get()).refunded_fen == 700
@@ -476,7 +476,7 @@ async def test_an_answer_to_another_close_closes_nothing(
 
     await running.advance(61)
     with monkeypatch.context() as patch:
-        patch.setattr(type(channel._client), "call", lambda _, *given: answer(*given))
+        patch.setattr(type(channel._client), "call", lambda _, *args: answer(*args))
         answered = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     assert (answered.status_code, answered.json()["state"]) == (202, "CLOSING")
     assert (await Payment.get()).state == "OPEN"

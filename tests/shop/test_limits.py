@@ -67,15 +67,15 @@ def test_the_memory_of_buckets_is_bounded_and_who_was_idle_longest_is_forgotten(
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "same"),
     [
         ("203.0.113.1", "203.0.113.2", False),
         ("2001:db8::1", "2001:db8::ffff:1", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
     ],
 )
-def test_an_ipv6_customer_is_one_address(one: str, other: str, same: bool) -> None:
-    assert (network(one) == network(other)) is same
+def test_an_ipv6_customer_is_one_address(first: str, second: str, same: bool) -> None:
+    assert (network(first) == network(second)) is same
 
 
 @pytest.fixture

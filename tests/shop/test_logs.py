@@ -81,11 +81,11 @@ async def test_an_error_tells_the_id_under_which_it_is_in_the_log(
 
     monkeypatch.setattr(running.shop, "products", broken)
     answer = await running.http.get("/api/products")
-    told = answer.json()
-    assert (answer.status_code, told["code"]) == (500, "INTERNAL")
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (500, "INTERNAL")
     assert "broken" not in answer.text
     (failed,) = lines.events("request failed")
-    assert failed["request_id"] == told["request_id"]
+    assert failed["request_id"] == problem["request_id"]
     assert "RuntimeError: broken with ***" in failed["traceback"]
 
 

@@ -32,7 +32,7 @@ async def sweeps(running: RunningShop, times: int, seconds: int) -> None:
         await running.shop.checkout.sweep_once()
 
 
-async def given_back(running: RunningShop, number: str) -> list[tuple[int, str]]:
+async def refunds_there(running: RunningShop, number: str) -> list[tuple[int, str]]:
     return [
         (made["refund"], made["status"]) for made in (await running.at_wechat(number))["refunds"]
     ]
@@ -54,7 +54,7 @@ async def test_rule_7_an_unsigned_404_at_close_and_query_ends_no_watch_over_a_cl
     proxy.mend()
     await sweeps(running, 6, 61)
     assert ((await Payment.get()).state, (await Order.get()).state) == ("PAID", "CLOSED")
-    assert await given_back(running, started["out_trade_no"]) == [(PRICE, "SUCCESS")]
+    assert await refunds_there(running, started["out_trade_no"]) == [(PRICE, "SUCCESS")]
 
 
 async def test_rule_7_order_paid_keeps_a_closed_payment_due_while_the_query_says_something_else(
@@ -90,15 +90,15 @@ async def test_rule_10_a_refund_that_was_done_is_not_rejected_by_what_nobody_sig
     await give_back(running, order_no, 300)
     await sweeps(running, 8, 301)
     assert (await Refund.get()).state == "PENDING"
-    told = diary.fields("refund refused, but nobody signs it")
-    assert bool(told) is (refused == "json"), "a page of a web server is no refusal"
-    assert {fields["code"] for fields in told} <= {"INVALID_REQUEST"}
+    refusals = diary.fields("refund refused, but nobody signs it")
+    assert bool(refusals) is (refused == "json"), "a page of a web server is no refusal"
+    assert {fields["code"] for fields in refusals} <= {"INVALID_REQUEST"}
     again = await give_back(running, order_no, PRICE - 299)
     assert (again.status_code, again.json()["code"]) == (409, "REFUND_EXCEEDS")
     proxy.mend()
     await sweeps(running, 4, 301)
     assert [refund.state for refund in await Refund.all()] == ["SUCCESS"]
-    assert await given_back(running, number) == [(300, "SUCCESS")]
+    assert await refunds_there(running, number) == [(300, "SUCCESS")]
     share = await Share.get()
     assert (share.reserved_fen, share.refunded_fen) == (300, 300)
 
@@ -115,4 +115,4 @@ async def test_rule_10_a_refusal_with_wechats_code_counts_unsigned_and_a_signed_
     await sweeps(running, 1, 101)
     assert (await Refund.get()).state == "REJECTED"
     assert (await Share.get()).reserved_fen == 0
-    assert await given_back(running, number) == []
+    assert await refunds_there(running, number) == []

@@ -77,8 +77,8 @@ def test_there_are_settings_to_try() -> None:
 @pytest.mark.parametrize("name", names())
 def test_no_value_of_a_setting_is_repeated(name: str) -> None:
     for shape, value in SHAPES.items():
-        told = problems(Env(BASE | {name: value}))
-        assert MARK.lower() not in told.lower(), (shape, told)
+        sentences = problems(Env(BASE | {name: value}))
+        assert MARK.lower() not in sentences.lower(), (shape, sentences)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -87,9 +87,9 @@ def test_neither_the_start_nor_the_doctor_repeats_a_value(shape: str) -> None:
     del env["SHOP_CHANNELS"]  # with a channel that is not there none is read
     with pytest.raises(ConfigError) as refused:
         build(Env(env))
-    told = str(refused.value) + doctor.report(asyncio.run(doctor.findings(Env(env))))
-    assert MARK.lower() not in told.lower()
-    assert "SHOP_MCHID" in told
+    sentences = str(refused.value) + doctor.report(asyncio.run(doctor.findings(Env(env))))
+    assert MARK.lower() not in sentences.lower()
+    assert "SHOP_MCHID" in sentences
 
 
 @pytest.mark.parametrize("command", ["serve", "doctor", "sweep"])

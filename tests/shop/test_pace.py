@@ -100,7 +100,7 @@ async def refunds(desk: Desk, number: int) -> None:
     )
 
 
-async def told_by_second(
+async def failures_by_second(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: type[ch.ChannelError], seconds: int
 ) -> Counter[int]:
     """Sweep for so long while every refund fails; count the failures of each second."""
@@ -124,7 +124,7 @@ async def test_rule_10_two_thousand_refunds_that_wait_never_fail_six_times_a_sec
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await refunds(desk, MANY)
-    failures = await told_by_second(desk, monkeypatch, ch.Later, 120)
+    failures = await failures_by_second(desk, monkeypatch, ch.Later, 120)
     first, *later = failures.values()
     assert first <= AT_ONCE < MOST_FAILURES
     assert later == [1], "after a minute one of them is tried"
@@ -136,7 +136,7 @@ async def test_rule_10_refusals_and_cuts_do_not_come_fast_either(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: type[ch.ChannelError]
 ) -> None:
     await refunds(desk, 100)
-    failures = await told_by_second(desk, monkeypatch, error, 60)
+    failures = await failures_by_second(desk, monkeypatch, error, 60)
     assert max(failures.values()) < MOST_FAILURES
     assert failures.total() >= 6
 
@@ -146,7 +146,7 @@ async def test_rule_10_when_one_succeeds_all_follow(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await refunds(desk, 20)
-    await told_by_second(desk, monkeypatch, ch.Later, 10)
+    await failures_by_second(desk, monkeypatch, ch.Later, 10)
     numbers = [refund.out_refund_no for refund in await Refund.all()]
     desk.bank.vouchers |= {
         number.removesuffix("S"): voucher.Voucher(1, "PAID") for number in numbers

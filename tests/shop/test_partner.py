@@ -25,7 +25,7 @@ def sub_app(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def partner_settings(sub_app: bool) -> Any:
-    return lambda known: partner(known, sub_app=sub_app)
+    return lambda credentials: partner(credentials, sub_app=sub_app)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def more_settings(partner_settings: Any) -> Any:
 
 
 def subs(running: RunningShop) -> list[str]:
-    return [one["mchid"] for one in running.credentials["sub"]]
+    return [merchant["mchid"] for merchant in running.credentials["sub"]]
 
 
 def sells_for(monkeypatch: pytest.MonkeyPatch, merchant: str) -> None:
@@ -151,10 +151,10 @@ async def test_each_sub_merchants_order_names_its_own(
     assert len({row.number for row in rows}) == 2
 
 
-def environment(known: dict[str, Any], **changes: str) -> Env:
+def environment(credentials: dict[str, Any], **changes: str) -> Env:
     """Return a service provider's settings, changed."""
-    direct = settings(known, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
-    return Env({**direct, **partner(known), **changes})
+    direct = settings(credentials, "http://127.0.0.1:9", "http://127.0.0.1:8", "sqlite://x.db")
+    return Env({**direct, **partner(credentials), **changes})
 
 
 @pytest.mark.parametrize(

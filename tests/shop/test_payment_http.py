@@ -50,7 +50,7 @@ class Client:
 
     def __init__(self, folder: Path, shop: str, sandbox: str, http: httpx.Client) -> None:
         self.folder = folder
-        self.given = {"shop": shop, "sandbox": sandbox, "admin": "{{$dotenv SHOP_ADMIN_TOKEN}}"}
+        self.variables = {"shop": shop, "sandbox": sandbox, "admin": "{{$dotenv SHOP_ADMIN_TOKEN}}"}
         self.answers: dict[str, Any] = {}
         self.http = http
 
@@ -65,8 +65,8 @@ class Client:
 
     def filled(self, text: str) -> str:
         """Put every variable in."""
-        while found := re.search(r"\{\{([^{}]+)\}\}", text):
-            text = text.replace(found[0], self.value(found[1].strip()), 1)
+        while variable := re.search(r"\{\{([^{}]+)\}\}", text):
+            text = text.replace(variable[0], self.value(variable[1].strip()), 1)
         return text
 
     def value(self, name: str) -> str:
@@ -76,8 +76,8 @@ class Client:
         if name.startswith("$dotenv "):
             lines = (self.folder / ".env").read_text("utf-8").splitlines()
             return dict(line.split("=", 1) for line in lines if "=" in line)[name.split()[1]]
-        if name in self.given:
-            return self.given[name]
+        if name in self.variables:
+            return self.variables[name]
         answer, _, path = name.partition(".response.body.$.")
         return str(inside(self.answers[answer], path))
 
@@ -95,8 +95,8 @@ def holds(answer: httpx.Response, expected: str) -> bool:
     if answer.status_code != int(status):
         return False
     path, _, wanted = fact.partition(" ")
-    found = inside(answer.json(), path) if path else ""
-    return not path or (found if isinstance(found, str) else json.dumps(found)) == wanted
+    value = inside(answer.json(), path) if path else ""
+    return not path or (value if isinstance(value, str) else json.dumps(value)) == wanted
 
 
 def test_every_request_of_the_file_does_what_it_says(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_every_request_of_the_file_does_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_file_tells_the_whole_life() -> None:
-    told = " ".join(step.title for step in steps())
+    titles = " ".join(step.title for step in steps())
     for word in ("wx.login", "会话", "下订单", "发起支付", "付款", "通知", "退一分钱", "对账"):
-        assert word in told
+        assert word in titles
     assert all(step.expected for step in steps())

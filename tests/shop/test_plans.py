@@ -86,15 +86,13 @@ async def buy(running: RunningShop) -> None:
         started = (await buyer.start(order_no)).json()
     for path in (f"/{order_no}", f"/{order_no}?refresh=1", "", f"?after={order_no}"):
         assert (await buyer.get(f"/api/orders{path}")).status_code == 200
-    await told_of_payment(running, buyer, started)
+    await notify_payment(running, buyer, started)
     await buyer.post("/api/collect", {"amount_yuan": "1.00", "scene": "miniprogram"}, **key)
     _, cancelled, _ = await paying(running)
     await buyer.post(f"/api/orders/{cancelled['order_no']}/cancel")
 
 
-async def told_of_payment(
-    running: RunningShop, buyer: BuyerClient, started: dict[str, Any]
-) -> None:
+async def notify_payment(running: RunningShop, buyer: BuyerClient, started: dict[str, Any]) -> None:
     """Let the notification of a payment come twice, one of nobody's number, and one for others."""
     wechat, number = WeChat(running), started["out_trade_no"]
     await running.control("faults", notifications="drop")
@@ -202,7 +200,7 @@ async def test_every_index_serves_a_statement_and_none_is_missing(
     statements = [*sent.by_shape.values(), *references()]
     async with explaining(url) as explain:
         wrong = await complaints(explain, statements)
-        plans = [access.how for one in statements for access in await explain(one)]
+        plans = [access.how for statement in statements for access in await explain(statement)]
     assert not wrong, "\n".join(wrong)
     useless = [name for name, _ in indexes(url) if not any(name in how for how in plans)]
     assert not useless, "\n".join(useless)

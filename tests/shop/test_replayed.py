@@ -65,7 +65,7 @@ async def proxy(sandbox_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def more_settings(proxy: Proxy) -> Any:
-    return lambda known: {**demo_settings(known), "SHOP_SANDBOX_URL": proxy.url}
+    return lambda credentials: {**demo_settings(credentials), "SHOP_SANDBOX_URL": proxy.url}
 
 
 def code_of(captured: Captured) -> str:
@@ -144,24 +144,24 @@ async def test_a_prepay_is_answered_by_what_wechat_meant(
     order_no = (await buyer.order())["order_no"]
     replay(proxy, captured)
     answers = [await start(buyer, order_no, captured) for _ in range(2)]
-    told = [(answer.status_code, answer.json()["code"]) for answer in answers]
+    outcomes = [(answer.status_code, answer.json()["code"]) for answer in answers]
     assert len(proxy.replaced) == 2
     if means in ("refused", "openid mismatch", "unknown number"):
-        assert told == [(502, "WECHAT_REFUSED")] * 2
+        assert outcomes == [(502, "WECHAT_REFUSED")] * 2
         check_alarms(diary, captured, "prepay refused")
     elif means == "later":
-        assert told == [(429, "TOO_MANY_REQUESTS")] * 2
+        assert outcomes == [(429, "TOO_MANY_REQUESTS")] * 2
         check_alarms(diary, captured)
     elif means in ("paid", "closed", "same number other parameters"):
-        assert told == [(409, "PAYMENT_IN_PROGRESS")] * 2
+        assert outcomes == [(409, "PAYMENT_IN_PROGRESS")] * 2
         huifu = channel_of(captured) == "huifu"
         check_alarms(diary, captured, *[] if huifu else ["WeChat refuses a number of ours"])
     elif fails(captured):
-        assert told == [(503, "OUTCOME_UNKNOWN"), (502, "WECHAT_REFUSED")]
+        assert outcomes == [(503, "OUTCOME_UNKNOWN"), (502, "WECHAT_REFUSED")]
         check_alarms(diary, captured, "prepay refused")
     else:
         assert means in ("unknown", "not explained")
-        assert told == [(503, "OUTCOME_UNKNOWN")] * 2
+        assert outcomes == [(503, "OUTCOME_UNKNOWN")] * 2
         check_alarms(diary, captured)
     refusal = answers[1].json()
     if refusal["code"] == "WECHAT_REFUSED":

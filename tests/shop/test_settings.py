@@ -129,8 +129,8 @@ def test_the_doctor_names_lines_that_say_nothing(tmp_path: Path) -> None:
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----"
     file.write_text(f"# the key\n\nSHOP_MERCHANT_KEY={key}\nSHOP_MCHID: 1612345678\n")
     assert unreadable_lines(file) == [4, 5, 6]
-    told = [f.what for f in doctor.unread(Env({}, file)) if f.what.startswith(".env")]
-    assert told == [".env line 4", ".env line 5", ".env line 6"]
+    lines = [f.what for f in doctor.unread(Env({}, file)) if f.what.startswith(".env")]
+    assert lines == [".env line 4", ".env line 5", ".env line 6"]
 
 
 def test_names_are_separated_by_chinese_commas_too() -> None:

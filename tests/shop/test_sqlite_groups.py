@@ -140,5 +140,6 @@ async def test_a_transaction_that_the_database_undid_is_lost_to_all_of_its_units
     tasks = [asyncio.create_task(unit) for unit in (note("a"), fills_the_disk(), note("b"))]
     disk.may_write.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    told = {name for name, answer in zip(("a", "", "b"), answers, strict=True) if answer is None}
-    assert told <= await notes()
+    units = zip(("a", "", "b"), answers, strict=True)
+    committed = {name for name, answer in units if answer is None}
+    assert committed <= await notes()

@@ -24,8 +24,8 @@ def sign_type(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def more_settings(sign_type: str) -> Any:
-    return lambda known: {
-        "SHOP_APIV2_KEY": known["apiv2_key"],
+    return lambda credentials: {
+        "SHOP_APIV2_KEY": credentials["apiv2_key"],
         "SHOP_APIV2_SIGN_TYPE": sign_type,
     }
 
@@ -205,10 +205,10 @@ async def test_a_refund_goes_back_and_the_bill_agrees(running: RunningShop) -> N
     assert answer.status_code == 202, answer.text
     await running.advance(4)
 
-    async def told() -> bool:
+    async def is_notified() -> bool:
         return bool(await calls(running, REFUND_PATH))
 
-    await until(told)
+    await until(is_notified)
     assert (await calls(running, REFUND_PATH))[0]["status"] == 200
     assert (await calls(running, "/refundquery"))[0]["status"] == 200  # nobody signed it
     assert (await Refund.get()).state == "SUCCESS"
@@ -228,10 +228,10 @@ async def test_a_refund_notification_that_cannot_be_confirmed_is_asked_about_wit
     await running.control("faults", answers={"refund_query": "500"})
     await running.advance(4)
 
-    async def told() -> bool:
+    async def is_notified() -> bool:
         return bool(await calls(running, REFUND_PATH))
 
-    await until(told)
+    await until(is_notified)
     assert (await Refund.get()).state == "PROCESSING"
     await running.control("faults")
     await running.advance(61)
@@ -249,10 +249,10 @@ async def test_a_refund_of_the_merchant_platform_is_heard_of_and_confirmed(
     await running.control("refund", out_trade_no=started["out_trade_no"], refund=2)
     await running.advance(4)
 
-    async def told() -> bool:
+    async def is_notified() -> bool:
         return bool(await calls(running, REFUND_PATH))
 
-    await until(told)
+    await until(is_notified)
     assert (await Refund.get()).state == "SUCCESS"
     assert (await Order.get()).refunded_fen == 2
     assert (await compare(running, await next_noon(running)))[0] == []
@@ -271,10 +271,10 @@ async def test_a_refund_of_the_merchant_platform_that_ends_after_midnight_is_of_
     await running.control("refund", out_trade_no=started["out_trade_no"], refund=2)
     await running.advance(5)
 
-    async def is_known() -> bool:
+    async def is_refunded() -> bool:
         return await Refund.exists(state="SUCCESS")
 
-    await until(is_known)
+    await until(is_refunded)
     assert running.shop.clock.now().astimezone(BEIJING).date() > now.date()
     second = await next_noon(running)
     assert [(await compare(running, day))[0] for day in (now.date(), second)] == [[], []]
@@ -296,8 +296,8 @@ async def test_a_notification_does_not_choose_its_own_sign_type(
 ) -> None:
     await begun(running)
     other = "MD5" if sign_type == "HMAC-SHA256" else "HMAC-SHA256"
-    for said in (other, sign_type):
-        body = await notification(running, other, sign_type=said)
+    for claimed in (other, sign_type):
+        body = await notification(running, other, sign_type=claimed)
         assert (await running.http.post(PATH, content=body)).status_code == 401
     assert (await Payment.get()).state == "OPEN"
     body = await notification(running, sign_type, sign_type=sign_type)
@@ -317,8 +317,8 @@ async def test_a_refund_of_the_merchant_platform_that_no_query_confirms_comes_ag
 
     async def is_refused() -> bool:
         entries = (await running.sandbox.get("/_sandbox/log")).json()["entries"]
-        told = [e for e in entries if e["kind"] == "notification" and "refund" in e["url"]]
-        return bool(told) and told[-1]["status"] == 500
+        notifications = [e for e in entries if e["kind"] == "notification" and "refund" in e["url"]]
+        return bool(notifications) and notifications[-1]["status"] == 500
 
     await until(is_refused)
     assert await Refund.all().count() == 0
@@ -387,8 +387,8 @@ async def test_a_refund_notification_that_the_key_does_not_open_is_refused(
 class TestAlone:
     @pytest.fixture
     def more_settings(self, sign_type: str) -> Any:
-        return lambda known: {
-            "SHOP_APIV2_KEY": known["apiv2_key"],
+        return lambda credentials: {
+            "SHOP_APIV2_KEY": credentials["apiv2_key"],
             "SHOP_APIV2_SIGN_TYPE": sign_type,
             "SHOP_CHANNELS": "wechat_v2",
         }

@@ -104,8 +104,8 @@ def test_no_field_of_another_merchant_is_the_sandboxs(keys: Keys, field: str) ->
         "apiv3_key": merchant.apiv3_key,
     }
     mixed = json.dumps([{**other, field: theirs[field]}])
-    told = f"SHOP_OTHER_MERCHANTS: merchant 1, {field}: belongs to the sandbox"
-    assert told in refusal(real(SHOP_OTHER_MERCHANTS=mixed))
+    problem = f"SHOP_OTHER_MERCHANTS: merchant 1, {field}: belongs to the sandbox"
+    assert problem in refusal(real(SHOP_OTHER_MERCHANTS=mixed))
 
 
 def test_a_certificate_of_the_sandbox_beside_the_key_is_refused(keys: Keys, tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
-const [which, sandbox, credentials] = process.argv.slice(2);
+const [which, sandbox, keys] = process.argv.slice(2);
 const HOST = 'api.mch.weixin.qq.com'; // asked by this name, the sandbox answers WeChat's own addresses
-const known = JSON.parse(credentials);
+const credentials = JSON.parse(keys);
 const require = createRequire(`${process.cwd()}/`); // the SDKs lie where npm put them
-const { appid } = known.apps.find(({ kind }) => kind === 'miniprogram');
-const { mchid, merchant_serial: serial, merchant_private_key_pem: privateKey } = known;
+const { appid } = credentials.apps.find(({ kind }) => kind === 'miniprogram');
+const { mchid, merchant_serial: serial, merchant_private_key_pem: privateKey } = credentials;
 
 // Trusts the key of `certs` only; verifies every answer by itself.
 function axiosPlugin(certs) {
@@ -16,11 +16,11 @@ function axiosPlugin(certs) {
   const v3 = (whose) => new Wechatpay({
     mchid: whose.mchid, serial: whose.merchant_serial, privateKey: whose.merchant_private_key_pem, certs, baseURL: sandbox, headers: { Host: HOST },
   }).v3;
-  const { transactions } = v3(known).pay;
-  const { combineTransactions } = v3(known);
-  const partner = v3(known.sp).pay.partner.transactions;
+  const { transactions } = v3(credentials).pay;
+  const { combineTransactions } = v3(credentials);
+  const partner = v3(credentials.sp).pay.partner.transactions;
   const query = { params: { mchid } };
-  const parties = { sp_mchid: known.sp.mchid, sub_mchid: known.sub[0].mchid };
+  const parties = { sp_mchid: credentials.sp.mchid, sub_mchid: credentials.sub[0].mchid };
   return {
     product: (name, more) => transactions[name].post({ appid, mchid, ...more }).then(({ data }) => data),
     partner: (name, more) => partner[name].post({ ...parties, ...more }).then(({ data }) => data),
@@ -35,7 +35,7 @@ function axiosPlugin(certs) {
     queryId: (id) => transactions.id.$id$.get({ id, ...query }).then(({ data }) => data),
     close: (number) => transactions.outTradeNo.$number$.close.post({ mchid }, { number }).then(({ status }) => status),
     async bill(bill_date) {
-      const { bill, billdownload } = v3(known);
+      const { bill, billdownload } = v3(credentials);
       const { data } = await bill.tradebill.get({ params: { bill_date, bill_type: 'ALL' } });
       const params = Object.fromEntries(new URL(data.download_url).searchParams);
       const file = await billdownload.file.get({ params, responseType: 'arraybuffer', transformResponse: [(bytes) => bytes] });
@@ -47,7 +47,7 @@ function axiosPlugin(certs) {
       const key = certs[headers['wechatpay-serial']];
       if (!Rsa.verify(text, headers['wechatpay-signature'], key)) throw new Error('the signature does not fit');
       const { resource } = JSON.parse(body);
-      return JSON.parse(Aes.AesGcm.decrypt(resource.ciphertext, known.apiv3_key, resource.nonce, resource.associated_data));
+      return JSON.parse(Aes.AesGcm.decrypt(resource.ciphertext, credentials.apiv3_key, resource.nonce, resource.associated_data));
     },
   };
 }
@@ -56,8 +56,8 @@ function axiosPlugin(certs) {
 function nodeV3() {
   const Pay = require('wechatpay-node-v3');
   const { PayRequest } = require('wechatpay-node-v3/dist/lib/pay-request.js');
-  const keys = { publicKey: Buffer.from(known.merchant_certificate_pem), privateKey: Buffer.from(privateKey) };
-  const pay = new Pay({ appid, mchid, serial_no: serial, key: known.apiv3_key, userAgent: 'node', ...keys });
+  const keys = { publicKey: Buffer.from(credentials.merchant_certificate_pem), privateKey: Buffer.from(privateKey) };
+  const pay = new Pay({ appid, mchid, serial_no: serial, key: credentials.apiv3_key, userAgent: 'node', ...keys });
   const wire = new PayRequest();
   const here = (url) => url.replace(`https://${HOST}`, sandbox);
   pay.createHttp({
@@ -87,9 +87,9 @@ function nodeV3() {
   };
 }
 
-const [platform] = known.platform_certificates;
+const [platform] = credentials.platform_certificates;
 const sdk = {
-  'wechatpay-axios-plugin public_key': () => axiosPlugin({ [known.public_key_id]: known.public_key_pem }),
+  'wechatpay-axios-plugin public_key': () => axiosPlugin({ [credentials.public_key_id]: credentials.public_key_pem }),
   'wechatpay-axios-plugin certificate': () => axiosPlugin({ [platform.serial]: platform.certificate_pem }),
   'wechatpay-node-v3 certificate': nodeV3,
 }[which]();

@@ -36,7 +36,7 @@ def client(answer: Answers) -> HuifuClient:
     return HuifuClient(http, "6666", "SHOP", "6666", OURS, OURS.public_key())
 
 
-def said(**data: Any) -> Answers:
+def answering(**data: Any) -> Answers:
     """Answer every call with this data, signed."""
     text = sign.request_text(data)
     body = f'{{"data":{text},"sign":"{sign.sign(OURS, text)}"}}'
@@ -44,7 +44,7 @@ def said(**data: Any) -> Answers:
 
 
 def trade(**changes: Any) -> dict[str, str]:
-    whole = {
+    fields = {
         "resp_code": "00000000",
         "huifu_id": "6666",
         "org_req_seq_id": "S1",
@@ -53,7 +53,7 @@ def trade(**changes: Any) -> dict[str, str]:
         "trans_stat": "S",
         "trans_amt": "0.10",
     } | changes
-    return {name: value for name, value in whole.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 class TestVectors:
@@ -65,16 +65,16 @@ class TestVectors:
 
     def test_an_answer_keeps_empty_strings_and_drops_null(self) -> None:
         case = CASES["response"]
-        whole = {"data": case["input_data"], "sign": case["sign"]}
-        text, signature = sign.answer_text(json.dumps(whole).encode())
+        envelope = {"data": case["input_data"], "sign": case["sign"]}
+        text, signature = sign.answer_text(json.dumps(envelope).encode())
         assert text == case["signing_string"]
         sign.check(THEIRS, text, signature)
 
     def test_a_notification_is_signed_over_the_raw_text(self) -> None:
         case = CASES["notify"]
         form = {"resp_data": case["raw_resp_data"], "sign": case["sign"]}
-        found = payments.read_notification(THEIRS, urlencode(form).encode())
-        assert found.received == case["expected_reply"]
+        notification = payments.read_notification(THEIRS, urlencode(form).encode())
+        assert notification.received == case["expected_reply"]
         resorted = sign.request_text(json.loads(case["raw_resp_data"]))
         with pytest.raises(HuifuSignatureInvalid):
             payments.read_notification(THEIRS, urlencode({**form, "resp_data": resorted}).encode())
@@ -92,9 +92,9 @@ class TestSign:
     def test_number_literals_of_an_answer_count_as_they_came(self, literal: str) -> None:
         text = f'{{"deep":{{"z":{literal},"a":[{literal}]}},"fee":{literal}}}'
         body = f'{{"sign":"{sign.sign(OURS, text)}","data":{text}}}'.encode()
-        found, signature = sign.answer_text(body)
-        assert found == text
-        sign.check(OURS.public_key(), found, signature)
+        signed, signature = sign.answer_text(body)
+        assert signed == text
+        sign.check(OURS.public_key(), signed, signature)
 
     @given(st.dictionaries(st.text(), st.text()))
     def test_what_we_sign_is_what_the_gateway_serialises_again(self, data: dict[str, str]) -> None:
@@ -121,29 +121,29 @@ class TestCalls:
     @pytest.mark.parametrize("value", [1, 0.1, True, None, {"a": "b"}])
     async def test_data_that_is_not_strings_is_never_sent(self, value: Any) -> None:
         with pytest.raises(ValueError, match="strings only"):
-            await client(said()).call("/", {"trans_amt": value})
+            await client(answering()).call("/", {"trans_amt": value})
 
     async def test_the_body_holds_what_was_signed(self) -> None:
         sent: list[dict[str, Any]] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
             sent.append(json.loads(request.content))
-            return said(resp_code="00000000")(request)
+            return answering(resp_code="00000000")(request)
 
         await client(answer).call("/x", {"b": "茶 <&>", "a": "", "C": "1"})
-        [whole] = sent
-        assert whole["data"] == {"C": "1", "b": "茶 <&>"}
-        sign.check(OURS.public_key(), '{"C":"1","b":"茶 <&>"}', whole["sign"])
+        [envelope] = sent
+        assert envelope["data"] == {"C": "1", "b": "茶 <&>"}
+        sign.check(OURS.public_key(), '{"C":"1","b":"茶 <&>"}', envelope["sign"])
 
     @pytest.mark.parametrize("code", ["91111119", "98888888", "99999999", "20000001"])
     async def test_a_system_error_is_an_unknown_outcome(self, code: str) -> None:
         with pytest.raises(HuifuUnknown, match=code):
-            await client(said(resp_code=code)).call("/", {})
+            await client(answering(resp_code=code)).call("/", {})
 
     @pytest.mark.parametrize("code", ["10000000", "20000000", "23000003", "", "10000"])
     async def test_another_code_is_a_refusal(self, code: str) -> None:
         with pytest.raises(HuifuRefused) as caught:
-            await client(said(resp_code=code, resp_desc="no")).call("/", {})
+            await client(answering(resp_code=code, resp_desc="no")).call("/", {})
         assert caught.value.code == code
 
     @pytest.mark.parametrize("status", [912, 921, 922])
@@ -165,7 +165,7 @@ class TestCalls:
             await client(lambda request: httpx.Response(200, content=body)).call("/", {})
 
     async def test_an_answer_that_a_proxy_packed_is_read(self) -> None:
-        answer = said(resp_code="00000100", resp_desc="ok")(httpx.Request("POST", "/")).content
+        answer = answering(resp_code="00000100", resp_desc="ok")(httpx.Request("POST", "/")).content
         packed = {"Content-Encoding": "gzip"}
 
         def reply(_: httpx.Request) -> httpx.Response:
@@ -211,27 +211,27 @@ class TestTrades:
         ],
     )
     async def test_both_generations_of_names_are_read(self, names: dict[str, Any]) -> None:
-        found = await payments.query(client(said(**trade(**names))), "20260101", "S1")
-        assert (found.req_seq_id, found.hf_seq_id, found.fen) == ("S1", "hf1", 10)
+        payment = await payments.query(client(answering(**trade(**names))), "20260101", "S1")
+        assert (payment.req_seq_id, payment.hf_seq_id, payment.fen) == ("S1", "hf1", 10)
 
     async def test_an_answer_about_another_number_is_malformed(self) -> None:
         with pytest.raises(Malformed, match="S2"):
-            await payments.query(client(said(**trade(org_req_seq_id="S2"))), "20260101", "S1")
+            await payments.query(client(answering(**trade(org_req_seq_id="S2"))), "20260101", "S1")
 
     @pytest.mark.parametrize("field", ["org_req_seq_id", "trans_stat"])
     async def test_a_missing_field_is_named(self, field: str) -> None:
         with pytest.raises(Malformed, match=field.removeprefix("org_")):
-            await payments.query(client(said(**trade(**{field: None}))), "20260101", "S1")
+            await payments.query(client(answering(**trade(**{field: None}))), "20260101", "S1")
 
     async def test_a_refund_is_read_by_its_own_amount_and_number(self) -> None:
         answer = trade(req_seq_id="S1R01", hf_seq_id="hf2", trans_amt=None, ord_amt="0.03")
-        found = await payments.refund(client(said(**answer)), {"req_seq_id": "S1R01"})
-        assert (found.req_seq_id, found.hf_seq_id, found.fen) == ("S1R01", "hf2", 3)
+        refund = await payments.refund(client(answering(**answer)), {"req_seq_id": "S1R01"})
+        assert (refund.req_seq_id, refund.hf_seq_id, refund.fen) == ("S1R01", "hf2", 3)
 
     @pytest.mark.parametrize("text", ["20260102030405", ""])
     async def test_times_are_of_beijing(self, text: str) -> None:
-        found = await payments.query(client(said(**trade(end_time=text))), "20260101", "S1")
-        assert found.end_time == (datetime(2026, 1, 1, 19, 4, 5, tzinfo=UTC) if text else None)
+        payment = await payments.query(client(answering(**trade(end_time=text))), "20260101", "S1")
+        assert payment.end_time == (datetime(2026, 1, 1, 19, 4, 5, tzinfo=UTC) if text else None)
 
     @given(st.integers(1, 10**11))
     def test_an_amount_survives_the_way_there_and_back(self, amount: int) -> None:
@@ -288,18 +288,16 @@ class TestStatements:
             if request.method == "GET":
                 return httpx.Response(200, content=self.pack(self.ROW))
             asked.append(json.loads(request.content)["data"])
-            return said(resp_code="00000000", file_details=[{"download_url": "https://f/1"}])(
-                request
-            )
+            files = [{"download_url": "https://f/1"}]
+            return answering(resp_code="00000000", file_details=files)(request)
 
         [packed] = await statements.fetch(client(answer), date(2026, 12, 31), {"req_date": "x"})
         assert len(list(statements.lines(packed))) == 1
         assert asked[0]["file_date"] == "20270101"
 
     async def test_a_task_that_works_is_not_ready_and_no_task_is_an_empty_day(self) -> None:
-        tasks = said(resp_code="00000000", task_details=[{"task_stat": "P"}])
+        tasks = answering(resp_code="00000000", task_details=[{"task_stat": "P"}])
         with pytest.raises(statements.NotReady):
             await statements.fetch(client(tasks), date(2026, 1, 1), {})
-        assert (
-            await statements.fetch(client(said(resp_code="00000000")), date(2026, 1, 1), {}) == []
-        )
+        nothing = answering(resp_code="00000000")
+        assert await statements.fetch(client(nothing), date(2026, 1, 1), {}) == []

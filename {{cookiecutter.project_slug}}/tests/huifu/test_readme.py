@@ -18,22 +18,23 @@ FOLDER = Path(str(huifu.__file__)).parent
 
 @pytest.mark.parametrize("name", ["huifu", "aggregator"])
 async def test_it_orders_and_queries(sandbox_url: str, tmp_path: Path, name: str) -> None:  # noqa: F811
-    found = re.search(r"```python\n(.+?)```", (FOLDER / "README.md").read_text("utf-8"), re.DOTALL)
-    assert found
+    readme = (FOLDER / "README.md").read_text("utf-8")
+    example = re.search(r"```python\n(.+?)```", readme, re.DOTALL)
+    assert example
     shutil.copytree(FOLDER, tmp_path / name)
-    (tmp_path / "main.py").write_text(found[1].replace("from huifu", f"from {name}"), "utf-8")
+    (tmp_path / "main.py").write_text(example[1].replace("from huifu", f"from {name}"), "utf-8")
     async with httpx.AsyncClient(base_url=sandbox_url, verify=False) as http:
-        known = (await http.get("/_sandbox/credentials")).json()
-    given = known["huifu"]
+        credentials = (await http.get("/_sandbox/credentials")).json()
+    account = credentials["huifu"]
     values = {
-        "SYS_ID": given["sys_id"],
-        "PRODUCT_ID": given["product_id"],
-        "HUIFU_ID": given["huifu_id"],
-        "PRIVATE_KEY": given["merchant_private_key"],
-        "PUBLIC_KEY": given["huifu_public_key"],
+        "SYS_ID": account["sys_id"],
+        "PRODUCT_ID": account["product_id"],
+        "HUIFU_ID": account["huifu_id"],
+        "PRIVATE_KEY": account["merchant_private_key"],
+        "PUBLIC_KEY": account["huifu_public_key"],
         "GATEWAY": sandbox_url,
         "NUMBER": "README0001",
-        "APPID": known["apps"][0]["appid"],
+        "APPID": credentials["apps"][0]["appid"],
         "OPENID": "oReader",
         "NOTIFY_URL": "https://shop.example.com/notify",
     }

@@ -89,13 +89,13 @@ class Servers(AsyncExitStack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[str, Server | str] = {}
+        self._servers: dict[str, Server | str] = {}
 
     async def get(self, kind: str) -> Server:
         """Return a server with a fresh, migrated database of ours."""
-        if kind not in self._known:
-            self._known[kind] = await self._open(Server(kind))
-        server = self._known[kind]
+        if kind not in self._servers:
+            self._servers[kind] = await self._open(Server(kind))
+        server = self._servers[kind]
         if isinstance(server, Server):
             return server
         if os.environ.get("CI") == "true":

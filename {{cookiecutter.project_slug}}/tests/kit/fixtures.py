@@ -97,11 +97,11 @@ async def running(
     sandbox_url: str, database_url: str, more_settings: MoreSettings
 ) -> AsyncIterator[RunningShop]:
     async with http_client(sandbox_url, timeout=20) as sandbox:
-        known = (await sandbox.get("/_sandbox/credentials")).json()
+        credentials = (await sandbox.get("/_sandbox/credentials")).json()
         listener = socket.create_server(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        more = more_settings(known) if callable(more_settings) else more_settings
-        env = Env(settings(known, sandbox_url, url, database_url) | more)
+        more = more_settings(credentials) if callable(more_settings) else more_settings
+        env = Env(settings(credentials, sandbox_url, url, database_url) | more)
         built = build(env, owner.products, owner.HOOKS)
         server = server_of(built, sweep=False, name=f"shop-{next(_names)}")
         server.config.LEAVE_SECONDS = 0
@@ -112,5 +112,5 @@ async def running(
             serve(server, listener),
             http_client(url, timeout=30) as http,
         ):
-            yield RunningShop(built, http, sandbox, known)
+            yield RunningShop(built, http, sandbox, credentials)
         assert surprises == [], "errors that /docs does not name: shop/web/docs/failures.py"

@@ -28,7 +28,7 @@ PAID: dict[str, Any] = {
     "payer": {"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"},
     "amount": {"total": 100, "payer_total": 90, "currency": "CNY", "payer_currency": "CNY"},
 }
-MINE = {"appid": "wxd678efh567hg6787", "mchid": "1900007291"}
+PARTIES = {"appid": "wxd678efh567hg6787", "mchid": "1900007291"}
 PAYMENT = {
     "mchid": "1900007291",
     "appid": "wxd678efh567hg6787",

@@ -36,9 +36,10 @@ class RunningShop:
 
     def app(self, kind: str) -> dict[str, Any]:
         """Return the app of this kind that the shop is set up with."""
-        whose = (self.credentials, self.credentials["sp"], *self.credentials["sub"])
+        merchants = (self.credentials, self.credentials["sp"], *self.credentials["sub"])
         ours = self.shop.settings.login.apps[kind].appid
-        return next(app for one in whose for app in one["apps"] if app["appid"] == ours)
+        apps = [app for merchant in merchants for app in merchant["apps"]]
+        return next(app for app in apps if app["appid"] == ours)
 
     async def control(self, name: str, **body: Any) -> dict[str, Any]:
         """Call /_sandbox/<name>; it must answer 200."""
@@ -53,8 +54,8 @@ class RunningShop:
 
     async def at_wechat(self, out_trade_no: str) -> dict[str, Any]:
         """Return what the sandbox knows of one of our numbers."""
-        known = (await self.sandbox.get("/_sandbox/orders")).json()["orders"]
-        return next(order for order in known if order["out_trade_no"] == out_trade_no)
+        orders = (await self.sandbox.get("/_sandbox/orders")).json()["orders"]
+        return next(order for order in orders if order["out_trade_no"] == out_trade_no)
 
     async def buyer(self, openid: str = "oBuyer", kind: str = "miniprogram") -> "BuyerClient":
         """Log in with a code of the mini program."""
@@ -106,14 +107,18 @@ class BuyerClient:
 
 
 def settings(
-    known: dict[str, Any], sandbox_url: str, public_url: str, database_url: str
+    credentials: dict[str, Any], sandbox_url: str, public_url: str, database_url: str
 ) -> dict[str, str]:
     """Return the environment of a shop whose WeChat is the sandbox."""
-    apps = {app["kind"].upper(): app for app in known["apps"]}
+    apps = {app["kind"].upper(): app for app in credentials["apps"]}
     others = [
-        {"mchid": one["mchid"], "serial": one["merchant_serial"], "apiv3_key": one["apiv3_key"]}
-        | {"key": one["merchant_private_key_pem"]}
-        for one in known["others"]
+        {
+            "mchid": other["mchid"],
+            "serial": other["merchant_serial"],
+            "apiv3_key": other["apiv3_key"],
+            "key": other["merchant_private_key_pem"],
+        }
+        for other in credentials["others"]
     ]
     return {
         "SHOP_DATABASE_URL": database_url,
@@ -121,12 +126,12 @@ def settings(
         "SHOP_SANDBOX_URL": sandbox_url,
         "SHOP_SECRET_KEY": "secret-key-of-the-tests-0123456789abcdef",
         "SHOP_ADMIN_TOKEN": ADMIN_TOKEN,
-        "SHOP_MCHID": known["mchid"],
-        "SHOP_MERCHANT_SERIAL": known["merchant_serial"],
-        "SHOP_MERCHANT_KEY": known["merchant_private_key_pem"],
-        "SHOP_APIV3_KEY": known["apiv3_key"],
-        "SHOP_WECHATPAY_PUBLIC_KEY_ID": known["public_key_id"],
-        "SHOP_WECHATPAY_PUBLIC_KEY": known["public_key_pem"],
+        "SHOP_MCHID": credentials["mchid"],
+        "SHOP_MERCHANT_SERIAL": credentials["merchant_serial"],
+        "SHOP_MERCHANT_KEY": credentials["merchant_private_key_pem"],
+        "SHOP_APIV3_KEY": credentials["apiv3_key"],
+        "SHOP_WECHATPAY_PUBLIC_KEY_ID": credentials["public_key_id"],
+        "SHOP_WECHATPAY_PUBLIC_KEY": credentials["public_key_pem"],
         "SHOP_MINIPROGRAM_APPID": apps["MINIPROGRAM"]["appid"],
         "SHOP_MINIPROGRAM_SECRET": apps["MINIPROGRAM"]["secret"],
         "SHOP_OFFICIAL_ACCOUNT_APPID": apps["OFFICIAL_ACCOUNT"]["appid"],
@@ -137,10 +142,10 @@ def settings(
     }
 
 
-def partner(known: dict[str, Any], *, sub_app: bool = False) -> dict[str, str]:
+def partner(credentials: dict[str, Any], *, sub_app: bool = False) -> dict[str, str]:
     """Return the settings of a shop that is a service provider's; its mini program may be the sub
     merchant's own."""
-    sp, sub = known["sp"], known["sub"][0]
+    sp, sub = credentials["sp"], credentials["sub"][0]
     own = {app["kind"].upper(): app for app in sp["apps"]}
     subs = {app["kind"].upper(): app for app in sub["apps"]}
     mini = subs["MINIPROGRAM"] if sub_app else own["MINIPROGRAM"]

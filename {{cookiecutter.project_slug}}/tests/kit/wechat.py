@@ -35,7 +35,7 @@ class WeChat:
         """Build what WeChat says of a paid number of ours; a change to None removes the field."""
         share = await Share.get(out_trade_no=out_trade_no)
         payment = await Payment.get(id=share.payment_id)
-        found = {
+        trade = {
             **payment.parties,
             "out_trade_no": out_trade_no,
             "transaction_id": f"4200{secrets.randbelow(10**20):020}",
@@ -47,11 +47,11 @@ class WeChat:
             "payer": {"openid": payment.payer},
         }
         if "sp_mchid" in payment.parties:
-            found["payer"] = {"sp_openid": payment.payer or "oSomebody"}
+            trade["payer"] = {"sp_openid": payment.payer or "oSomebody"}
         total = share.total_fen
-        found["amount"] = {"total": total, "payer_total": total, "currency": "CNY"}
-        found["amount"] |= changes.pop("amount", {})
-        return {k: v for k, v in (found | changes).items() if v is not None}
+        trade["amount"] = {"total": total, "payer_total": total, "currency": "CNY"}
+        trade["amount"] |= changes.pop("amount", {})
+        return {k: v for k, v in (trade | changes).items() if v is not None}
 
     def seal(self, trade: dict[str, Any], *, key: str = "", **envelope: Any) -> bytes:
         """Encrypt a trade into the body of a notification."""
@@ -81,7 +81,7 @@ class WeChat:
         key = load_key(pem or self.credentials["wechat_private_key_pem"])
         text = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
         signature = base64.b64encode(key.sign(text, padding.PKCS1v15(), hashes.SHA256())).decode()
-        found = {
+        headers = {
             "Wechatpay-Timestamp": timestamp,
             "Wechatpay-Nonce": nonce,
             "Wechatpay-Signature": signature,
@@ -89,8 +89,8 @@ class WeChat:
             "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
             "Content-Type": "application/json",
         }
-        found |= {f"Wechatpay-{name.title()}": value for name, value in changes.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        headers |= {f"Wechatpay-{name.title()}": value for name, value in changes.items()}
+        return {name: value for name, value in headers.items() if value is not None}
 
     async def send(self, body: bytes, **signing: Any) -> httpx.Response:
         """Deliver a body with a fresh signature."""

@@ -187,10 +187,10 @@ async def test_rule_11_a_long_bill_is_compared_in_bounded_memory(running: Runnin
             for n in range(20_000):
                 yield BillRow(f"MALL{n:020}", f"4200{n:020}", "PAID", 100)
 
-    told: list[int] = []
+    counts: list[int] = []
     bill = Bill([Long([])], today(running) - timedelta(days=9), "S", running.shop.clock)  # type: ignore[arg-type]
     tracemalloc.start()
-    async for _ in bill.differences(told.append):
+    async for _ in bill.differences(counts.append):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -169,8 +169,8 @@ async def test_rule_2_parallel_requests_for_two_scenes_leave_one_live_payment(
     assert {a.status_code for a in answers} <= {200, 201, 409}
     live = await Payment.get(live=(await Order.get()).id)
     assert live.state in ("NEW", "OPEN")
-    known = (await running.sandbox.get("/_sandbox/orders")).json()["orders"]
-    there = {order["out_trade_no"]: order["trade_state"] for order in known}
+    orders = (await running.sandbox.get("/_sandbox/orders")).json()["orders"]
+    there = {order["out_trade_no"]: order["trade_state"] for order in orders}
     for payment in await Payment.exclude(id=live.id):
         assert (payment.state, payment.live) == ("CLOSED", None)
         # a close that came before its prepay leaves nothing there: that prepay is refused

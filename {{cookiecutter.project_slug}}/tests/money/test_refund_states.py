@@ -146,7 +146,7 @@ async def check_sums(share: Share) -> None:
     order = await Order.get(id=share.payment.order_id)
     rows = await Refund.filter(share_id=share.id)
     back = sum(r.refund_fen for r in rows if r.state == "SUCCESS")
-    under_way = sum(r.refund_fen for r in rows if r.state in ("PENDING", "PROCESSING", "ABNORMAL"))
+    refunding = sum(r.refund_fen for r in rows if r.state in ("PENDING", "PROCESSING", "ABNORMAL"))
     assert share.reserved_fen == sum(r.reserved_fen for r in rows) <= share.total_fen
     assert share.refunded_fen == back
     rejected = await Transition.filter(subject="refund", to_state="REJECTED")
@@ -160,7 +160,7 @@ async def check_sums(share: Share) -> None:
     if share.payment.surplus:
         assert (order.refunded_fen, order.refunding_fen, events) == (0, 0, 0)
         return
-    assert (order.refunded_fen, order.refunding_fen) == (back, under_way)
+    assert (order.refunded_fen, order.refunding_fen) == (back, refunding)
     assert back > order.total_fen or (order.state == "REFUNDED") is (back == order.total_fen)
     assert events == sum(row.state == "SUCCESS" for row in rows)
 
@@ -402,11 +402,11 @@ async def test_a_refund_of_the_platform_that_two_tell_at_once_is_written_once(
 ) -> None:
     share, made = await paid(), Refund(out_refund_no="P", refund_fen=40)
 
-    async def told() -> Outcome:
+    async def hear_success() -> Outcome:
         return await hear(ledger, made, share, "SUCCESS", by="notification", adopts=True)
 
-    overtaking(monkeypatch, [told])
-    assert (await told()).name == "DUPLICATE"
+    overtaking(monkeypatch, [hear_success])
+    assert (await hear_success()).name == "DUPLICATE"
     assert (await Refund.get()).origin == "merchant_platform"
     await check_sums(share)
 

@@ -105,7 +105,7 @@ def lines(columns: list[str], *rows: dict[str, str]) -> list[str]:
 def bill(tmp_path: Path) -> Any:
     def write(text: list[str] | bytes, *, end: str = "\r\n", bom: str = "\ufeff") -> Path:
         path = tmp_path / "bill.csv"
-        joined = "".join(one + end for one in text) if isinstance(text, list) else ""
+        joined = "".join(row + end for row in text) if isinstance(text, list) else ""
         path.write_bytes(text if isinstance(text, bytes) else (bom + joined).encode())
         return path
 
@@ -313,10 +313,10 @@ def test_yuan_become_fen_exactly(amount: int) -> None:
 @given(text=st.text(max_size=12) | st.from_regex(r"-?\d{0,4}[.,]?\d{0,4}"))
 def test_what_is_not_yuan_is_refused_and_never_rounded(text: str) -> None:
     try:
-        found = bill_rows.fen(text)
+        amount = bill_rows.fen(text)
     except ValueError:
         return
-    assert Decimal(text) * 100 == found
+    assert Decimal(text) * 100 == amount
 
 
 TEXT = st.text(st.characters(exclude_characters="`\r\n", codec="utf-8"), max_size=20)
@@ -341,12 +341,12 @@ def test_rows_survive_the_way_there_and_back(
     totals = [str(len(cells)), total, "0", "0", "0", total, "0"]
     text = [*lines(ALL, *written), ",".join(SUMMARY), line(totals)]
     path = tmp_path_factory.getbasetemp() / "round-trip.csv"
-    path.write_bytes("".join(one + end for one in text).encode())
-    found = list(bill_rows.rows(path))
-    assert [f"{Decimal(row.total_fen) / 100:.2f}" for row in found] == [
+    path.write_bytes("".join(row + end for row in text).encode())
+    rows = list(bill_rows.rows(path))
+    assert [f"{Decimal(row.total_fen) / 100:.2f}" for row in rows] == [
         cell["订单金额"] for cell in cells
     ]
-    beijing = [(row.trade_time + timedelta(hours=8)).strftime("%Y-%m-%d %H:%M:%S") for row in found]
+    beijing = [(row.trade_time + timedelta(hours=8)).strftime("%Y-%m-%d %H:%M:%S") for row in rows]
     assert beijing == [cell["交易时间"] for cell in cells]
     assert bill_rows.summary(path)["总交易单数"] == len(cells)
 

@@ -78,8 +78,8 @@ async def test_applying_asks_for_a_day_and_a_kind(
     world: Any, apply: Any, options: Any, target: str
 ) -> None:
     client = world.client(lambda request: world.answer(TICKET))
-    found = await apply(client, date=DAY, **options)
-    assert found == BillTicket("SHA1", SHA1, URL, options.get("gzip", True))
+    applied = await apply(client, date=DAY, **options)
+    assert applied == BillTicket("SHA1", SHA1, URL, options.get("gzip", True))
     assert [exchange.target for exchange in world.exchanges] == [f"/v3/bill/{target}"]
 
 

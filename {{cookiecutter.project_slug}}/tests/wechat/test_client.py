@@ -58,15 +58,15 @@ async def test_a_post_is_signed_over_the_very_bytes_that_leave(world: Any) -> No
     assert await world.client(network).post(PATH, body) == {"prepay_id": "wx1"}
     request = network.requests[0]
     assert request.content == body
-    given = dict(
+    fields = dict(
         pair.split("=", 1)
         for pair in request.headers["Authorization"].removeprefix(f"{sign.SCHEME} ").split(",")
     )
-    given = {name: value.strip('"') for name, value in given.items()}
-    message = f"POST\n{PATH}\n{given['timestamp']}\n{given['nonce_str']}\n{body.decode()}\n"
-    sign.check(world.merchant.private_key.public_key(), message, given["signature"])
-    assert given["timestamp"] == str(int(world.now))
-    assert (given["mchid"], given["serial_no"]) == ("1900007291", "4" * 40)
+    fields = {name: value.strip('"') for name, value in fields.items()}
+    message = f"POST\n{PATH}\n{fields['timestamp']}\n{fields['nonce_str']}\n{body.decode()}\n"
+    sign.check(world.merchant.private_key.public_key(), message, fields["signature"])
+    assert fields["timestamp"] == str(int(world.now))
+    assert (fields["mchid"], fields["serial_no"]) == ("1900007291", "4" * 40)
 
 
 async def test_a_get_signs_path_and_query_as_sent(world: Any) -> None:
@@ -105,8 +105,12 @@ ERRORS = [(400, Refused), (401, Refused), (403, Refused), (404, Refused), (429, 
 
 @pytest.mark.parametrize(("status", "kind"), [*ERRORS, (202, TryAgain)])
 async def test_an_error_answer_keeps_what_wechat_said(world: Any, status: int, kind: Any) -> None:
-    said = {"code": "PARAM_ERROR", "message": "值低于最小值 1", "detail": {"field": "/body/amount"}}
-    answer = httpx.Response(status, json=said, headers={"Request-ID": "08F-268435461"})
+    problem = {
+        "code": "PARAM_ERROR",
+        "message": "值低于最小值 1",
+        "detail": {"field": "/body/amount"},
+    }
+    answer = httpx.Response(status, json=problem, headers={"Request-ID": "08F-268435461"})
     error = await failing(world.client(Network(answer)).post(PATH, b"{}"), kind)
     assert (error.status, error.code, error.message) == (status, "PARAM_ERROR", "值低于最小值 1")
     assert error.detail == {"field": "/body/amount"}

@@ -12,13 +12,13 @@ from wechat import combine, fields, notify
 from wechat.combine import SubOrder
 from wechat.errors import MalformedAnswer, OutcomeUnknown
 
-ONE = SubOrder("1900000001", "S202611210000001", 100, "茶", "shop")
-TWO = SubOrder("1900000002", "S202611210000002", 250, "杯", "shop")
+FIRST = SubOrder("1900000001", "S202611210000001", 100, "茶", "shop")
+SECOND = SubOrder("1900000002", "S202611210000002", 250, "杯", "shop")
 ORDER: dict[str, Any] = {
     "combine_appid": "wxd678efh567hg6787",
     "combine_mchid": "1900000001",
     "combine_out_trade_no": "S2026112100000C01",
-    "sub_orders": [ONE, TWO],
+    "sub_orders": [FIRST, SECOND],
     "notify_url": "https://shop.example.com/notify/wechat/combine",
     "time_expire": datetime(2026, 11, 21, 4, 30, 59, tzinfo=UTC),
     "scene_info": fields.scene("203.0.113.7", device_id="shop0001"),
@@ -43,7 +43,7 @@ def sub(order: SubOrder, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (paid | changes).items() if value is not None}
 
 
-def whole(*subs: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def trade(*subs: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Build what WeChat says of the whole order."""
     return {
         "combine_appid": ORDER["combine_appid"],
@@ -57,7 +57,7 @@ def whole(*subs: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def test_a_combined_order_always_has_attach_and_device_id() -> None:
     body = combine.combine_order("jsapi", **ORDER)
-    assert [one["attach"] for one in body["sub_orders"]] == ["shop", "shop"]
+    assert [sub_order["attach"] for sub_order in body["sub_orders"]] == ["shop", "shop"]
     assert body["scene_info"]["device_id"] == "shop0001"
     assert body["sub_orders"][1]["amount"] == {"total_amount": 250, "currency": "CNY"}
     assert body["combine_payer_info"] == {"openid": ORDER["openid"]}
@@ -99,10 +99,10 @@ def test_texts_of_a_part_are_cut_to_the_bytes_that_wechat_takes() -> None:
         ({"combine_appid": ""}, "combine_appid"),
         ({"combine_out_trade_no": "S1"}, "combine_out_trade_no"),
         ({"openid": None}, "openid"),
-        ({"sub_orders": [ONE, ONE]}, "sub_orders"),
-        ({"sub_orders": [ONE, SubOrder("19", "S123456", 0, "茶", "a")]}, "total_fen"),
-        ({"sub_orders": [ONE, SubOrder("19", "S123456", 1, "", "a")]}, "description"),
-        ({"sub_orders": [ONE, SubOrder("19", "S123456", 1, "茶", "")]}, "attach"),
+        ({"sub_orders": [FIRST, FIRST]}, "sub_orders"),
+        ({"sub_orders": [FIRST, SubOrder("19", "S123456", 0, "茶", "a")]}, "total_fen"),
+        ({"sub_orders": [FIRST, SubOrder("19", "S123456", 1, "", "a")]}, "description"),
+        ({"sub_orders": [FIRST, SubOrder("19", "S123456", 1, "茶", "")]}, "attach"),
     ],
 )
 def test_what_wechat_would_refuse_is_named(changes: dict[str, Any], field: str) -> None:
@@ -113,13 +113,13 @@ def test_what_wechat_would_refuse_is_named(changes: dict[str, Any], field: str) 
 async def test_query_and_close_name_the_whole_order_and_every_part(world: Any) -> None:
     def answer(request: httpx.Request) -> Any:
         seen.append((request.url.path, request.content))
-        return world.answer(b"", 204) if request.method == "POST" else world.answer(found)
+        return world.answer(b"", 204) if request.method == "POST" else world.answer(paid)
 
     seen: list[Any] = []
-    found = whole(sub(ONE), sub(TWO))
+    paid = trade(sub(FIRST), sub(SECOND))
     client, number = world.client(answer), ORDER["combine_out_trade_no"]
     combined = await combine.query(client, number)
-    numbers = [ONE.numbers(), TWO.numbers()]
+    numbers = [FIRST.numbers(), SECOND.numbers()]
     await combine.close(
         client, combine_appid="wx1", combine_out_trade_no=number, sub_orders=numbers
     )
@@ -127,7 +127,7 @@ async def test_query_and_close_name_the_whole_order_and_every_part(world: Any) -
     assert seen[0] == (path, b"")
     assert seen[1][0] == f"{path}/close"
     assert json.loads(seen[1][1]) == {"combine_appid": "wx1", "sub_orders": numbers}
-    assert [(one.total_fen, one.payer_total_fen) for one in combined.parts] == [
+    assert [(part.total_fen, part.payer_total_fen) for part in combined.parts] == [
         (100, 100),
         (250, 250),
     ]
@@ -149,14 +149,14 @@ async def test_query_and_close_name_the_whole_order_and_every_part(world: Any) -
 @pytest.mark.parametrize(
     ("content", "field"),
     [
-        (whole(), "sub_orders"),
-        (whole(sub_orders=None), "sub_orders"),
-        (whole(sub_orders=["x"]), "sub_orders"),
-        (whole(sub(ONE), sub(ONE)), "sub_orders"),
-        (whole(sub(ONE, mchid=None)), "mchid"),
-        (whole(sub(ONE, transaction_id=None)), "trade_state"),
-        (whole(sub(ONE), combine_mchid=""), "combine_mchid"),
-        (whole(sub(ONE), combine_out_trade_no="S2026112100000C99"), "combine_out_trade_no"),
+        (trade(), "sub_orders"),
+        (trade(sub_orders=None), "sub_orders"),
+        (trade(sub_orders=["x"]), "sub_orders"),
+        (trade(sub(FIRST), sub(FIRST)), "sub_orders"),
+        (trade(sub(FIRST, mchid=None)), "mchid"),
+        (trade(sub(FIRST, transaction_id=None)), "trade_state"),
+        (trade(sub(FIRST), combine_mchid=""), "combine_mchid"),
+        (trade(sub(FIRST), combine_out_trade_no="S2026112100000C99"), "combine_out_trade_no"),
     ],
 )
 async def test_an_answer_that_is_not_whole_is_refused_by_name(
@@ -170,10 +170,12 @@ async def test_an_answer_that_is_not_whole_is_refused_by_name(
 
 def test_a_notification_is_opened_whole(world: Any) -> None:
     key = world.merchant.apiv3_key
-    found = notify.parse(json.dumps(envelope(world, whole(sub(ONE), sub(TWO)))).encode())
-    combined = combine.open_combined(key, found)
+    content = trade(sub(FIRST), sub(SECOND))
+    notification = notify.parse(json.dumps(envelope(world, content)).encode())
+    combined = combine.open_combined(key, notification)
     assert combined.combine_out_trade_no == ORDER["combine_out_trade_no"]
-    assert [one.out_trade_no for one in combined.parts] == [ONE.out_trade_no, TWO.out_trade_no]
+    numbers = [part.out_trade_no for part in combined.parts]
+    assert numbers == [FIRST.out_trade_no, SECOND.out_trade_no]
     assert combined.parts[0].openid == ORDER["openid"]
     single = notify.parse(json.dumps(envelope(world)).encode())
     with pytest.raises(MalformedAnswer, match="combine_appid"):

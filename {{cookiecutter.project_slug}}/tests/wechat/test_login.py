@@ -55,9 +55,9 @@ def test_a_state_outside_wechats_alphabet_is_refused(state: str) -> None:
 
 async def test_a_mini_program_code_becomes_an_openid_and_the_session_key_is_dropped() -> None:
     http = answering({"openid": "o1", "session_key": "c2Vzc2lvbg==", "unionid": "u1"})
-    found = await login.code2session(http, **KEYS)
-    assert found == login.MiniProgramLogin(openid="o1", unionid="u1")
-    assert "c2Vzc2lvbg" not in repr(vars(found))
+    person = await login.code2session(http, **KEYS)
+    assert person == login.MiniProgramLogin(openid="o1", unionid="u1")
+    assert "c2Vzc2lvbg" not in repr(vars(person))
     request = http.requests[0]  # type: ignore[attr-defined]
     assert request.method == "GET"
     assert request.url.host == "api.weixin.qq.com"
@@ -78,26 +78,26 @@ async def test_a_code_with_special_characters_stays_one_parameter() -> None:
 
 
 async def test_a_web_code_becomes_an_openid_and_a_token() -> None:
-    said = {"access_token": "T0ken", "openid": "o1", "scope": "snsapi_base", "errcode": 0}
-    http = answering(said)
-    found = await login.exchange_code(http, **KEYS)
-    assert (found.openid, found.unionid, found.scope) == ("o1", None, "snsapi_base")
-    assert (found.access_token, found.is_snapshotuser) == ("T0ken", False)
-    assert "T0ken" not in repr(found)
+    answer = {"access_token": "T0ken", "openid": "o1", "scope": "snsapi_base", "errcode": 0}
+    http = answering(answer)
+    person = await login.exchange_code(http, **KEYS)
+    assert (person.openid, person.unionid, person.scope) == ("o1", None, "snsapi_base")
+    assert (person.access_token, person.is_snapshotuser) == ("T0ken", False)
+    assert "T0ken" not in repr(person)
     assert http.requests[0].url.path == "/sns/oauth2/access_token"  # type: ignore[attr-defined]
 
 
 async def test_a_snapshot_user_is_marked() -> None:
-    said = {"access_token": "T", "openid": "o", "scope": "snsapi_userinfo", "is_snapshotuser": 1}
-    assert (await login.exchange_code(answering(said), **KEYS)).is_snapshotuser is True
+    answer = {"access_token": "T", "openid": "o", "scope": "snsapi_userinfo", "is_snapshotuser": 1}
+    assert (await login.exchange_code(answering(answer), **KEYS)).is_snapshotuser is True
 
 
 async def test_a_profile_is_read_whatever_the_content_type_and_with_control_characters() -> None:
     body = '{"openid":"o1","nickname":"a\nb\u0001茶","headimgurl":"https://x/0","sex":0}'.encode()
     for kind in ("text/plain", "application/json; charset=ISO-8859-1", "text/html; charset=gbk"):
         http = answering(body, kind=kind)
-        found = await login.userinfo(http, access_token="T", openid="o1")
-        assert found == login.UserInfo("o1", None, "a\nb\u0001茶", "https://x/0")
+        person = await login.userinfo(http, access_token="T", openid="o1")
+        assert person == login.UserInfo("o1", None, "a\nb\u0001茶", "https://x/0")
 
 
 @pytest.mark.parametrize(

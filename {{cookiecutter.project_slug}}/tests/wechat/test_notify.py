@@ -19,19 +19,22 @@ async def test_the_published_notification_goes_all_the_way(vectors: Any, world: 
     trust = Trust(b"", certificates=[keys.certificate(vector["certificate_pem"])])
     world.now = float(vector["headers"]["Wechatpay-Timestamp"])
     await notify.verify(world.client(lambda request: None, trust=trust), vector["headers"], body)
-    found = notify.parse(body)
-    assert found.original_type == "payscore"
-    assert found.create_time == datetime(2021, 6, 24, 8, 37, 26, tzinfo=UTC)
-    plain = open_resource(vector["apiv3_key"].encode(), found.resource)
+    notification = notify.parse(body)
+    assert notification.original_type == "payscore"
+    assert notification.create_time == datetime(2021, 6, 24, 8, 37, 26, tzinfo=UTC)
+    plain = open_resource(vector["apiv3_key"].encode(), notification.resource)
     assert plain.decode() == vector["plaintext"]
 
 
 async def test_a_payment_is_verified_parsed_and_opened(world: Any) -> None:
     body = json.dumps(envelope(world)).encode()
     await notify.verify(world.client(lambda request: None), world.signed(body), body)
-    found = notify.parse(body)
-    assert (found.id, found.event_type) == (envelope(world)["id"], "TRANSACTION.SUCCESS")
-    paid = notify.open_payment(world.merchant.apiv3_key, found)
+    notification = notify.parse(body)
+    assert (notification.id, notification.event_type) == (
+        envelope(world)["id"],
+        "TRANSACTION.SUCCESS",
+    )
+    paid = notify.open_payment(world.merchant.apiv3_key, notification)
     assert (paid.out_trade_no, paid.total_fen) == ("S2026112100000001", 100)
     assert paid.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
 
@@ -87,8 +90,8 @@ def test_an_envelope_without_resource_is_named(world: Any, resource: Any) -> Non
 
 
 def opened(world: Any, content: Any = PAYMENT, **changed: Any) -> Any:
-    found = notify.parse(json.dumps(envelope(world, content, **changed)).encode())
-    return notify.open_payment(world.merchant.apiv3_key, found)
+    notification = notify.parse(json.dumps(envelope(world, content, **changed)).encode())
+    return notify.open_payment(world.merchant.apiv3_key, notification)
 
 
 @pytest.mark.parametrize("other", ["profitsharing", "refund", "security"])
@@ -123,9 +126,9 @@ def test_a_resource_that_is_no_json_object_is_named(world: Any, content: bytes) 
 
 
 def test_a_wrong_apiv3_key_cannot_open_it(world: Any) -> None:
-    found = notify.parse(json.dumps(envelope(world)).encode())
+    notification = notify.parse(json.dumps(envelope(world)).encode())
     with pytest.raises(DecryptFailed, match="APIv3 key"):
-        notify.open_payment(b"f" * 32, found)
+        notify.open_payment(b"f" * 32, notification)
 
 
 def test_a_changed_ciphertext_cannot_be_opened(world: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kit.protocol import MINE, ORDER, PAID
+from kit.protocol import ORDER, PAID, PARTIES
 from wechat import combine, fields, transactions
 from wechat.errors import MalformedAnswer
 
@@ -25,7 +25,7 @@ GOODS = {name: ORDER[name] for name in ORDER.keys() - {"appid", "mchid", "openid
 )
 @pytest.mark.parametrize(
     ("parties", "base"),
-    [(MINE, "/v3/pay/transactions"), (PARTNER, "/v3/pay/partner/transactions")],
+    [(PARTIES, "/v3/pay/transactions"), (PARTNER, "/v3/pay/partner/transactions")],
 )
 async def test_each_product_has_its_path_and_its_answer(
     world: Any, product: str, answer: dict[str, str], parties: dict[str, str], base: str
@@ -35,8 +35,8 @@ async def test_each_product_has_its_path_and_its_answer(
         return world.answer(answer)
 
     seen: list[str] = []
-    got = await transactions.prepay(world.client(asked), product, parties, b"{}")
-    assert ({got}, seen) == (set(answer.values()), [f"{base}/{product}"])
+    value = await transactions.prepay(world.client(asked), product, parties, b"{}")
+    assert ({value}, seen) == (set(answer.values()), [f"{base}/{product}"])
     with pytest.raises(MalformedAnswer):
         await transactions.prepay(
             world.client(lambda request: world.answer({"other": "x"})), product, parties, b"{}"
@@ -50,17 +50,19 @@ async def test_an_h5_url_leads_to_the_host_that_was_asked(world: Any, host: str)
         lambda request: world.answer({"h5_url": f"https://wx.tenpay.com{rest}"}), host=host
     )
     leads_to = "https://wx.tenpay.com" if "weixin" in host else host
-    assert await transactions.prepay(client, "h5", MINE, b"{}") == leads_to + rest
+    assert await transactions.prepay(client, "h5", PARTIES, b"{}") == leads_to + rest
     assert await combine.prepay(client, "h5", b"{}") == leads_to + rest
 
 
 def test_h5_sends_where_the_buyer_is() -> None:
-    order = transactions.order("h5", MINE, **GOODS, scene_info=fields.scene("203.0.113.7", h5=True))
+    order = transactions.order(
+        "h5", PARTIES, **GOODS, scene_info=fields.scene("203.0.113.7", h5=True)
+    )
     assert order["scene_info"] == {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Wap"}}
     assert "payer" not in order
     for product in ("h5", "scannedpos"):
         with pytest.raises(ValueError, match=r"payer|scene_info"):
-            transactions.order(product, MINE, **GOODS)
+            transactions.order(product, PARTIES, **GOODS)
     for address in ("", "localhost", "1.2.3", "203.0.113.7:80"):
         with pytest.raises(ValueError, match="address"):
             fields.scene(address)
@@ -68,8 +70,8 @@ def test_h5_sends_where_the_buyer_is() -> None:
 
 @pytest.mark.parametrize("product", ["native", "app"])
 def test_native_and_app_name_no_payer(product: str) -> None:
-    order = transactions.order(product, MINE, **GOODS)
-    assert order.keys() == {*MINE, "description", "out_trade_no", "time_expire"} | {
+    order = transactions.order(product, PARTIES, **GOODS)
+    assert order.keys() == {*PARTIES, "description", "out_trade_no", "time_expire"} | {
         "notify_url",
         "amount",
     }
@@ -95,7 +97,7 @@ def test_a_partner_order_has_sp_and_sub_names(
         (SUB_APP, {"sp_openid": "o", "sub_openid": "o"}, "payer"),
         (PARTNER, {"sub_openid": "o"}, "sub_appid"),
         (PARTNER, {"sp_openid": ""}, "sp_openid"),
-        (MINE, {"sp_openid": "o"}, "payer"),
+        (PARTIES, {"sp_openid": "o"}, "payer"),
         ({"sp_mchid": "1", "sub_mchid": "2"}, {"sp_openid": "o"}, "sp_appid"),
         ({"sp_appid": "wx", "sp_mchid": "1"}, {"sp_openid": "o"}, "sub_mchid"),
         ({"mchid": "1"}, {"openid": "o"}, "appid"),
@@ -120,7 +122,7 @@ async def test_a_partner_names_both_merchants_in_query_and_close(world: Any) -> 
     targets: list[str] = []
     bodies: list[bytes] = []
     client, number = world.client(answer), PAID["out_trade_no"]
-    found = await transactions.query(client, SUB_APP, number)
+    transaction = await transactions.query(client, SUB_APP, number)
     await transactions.query_by_id(client, SUB_APP, PAID["transaction_id"])
     await transactions.close(client, SUB_APP, number)
     both, base = "?sp_mchid=1230000109&sub_mchid=1900000109", "/v3/pay/partner/transactions"
@@ -130,4 +132,4 @@ async def test_a_partner_names_both_merchants_in_query_and_close(world: Any) -> 
         f"{base}/out-trade-no/{number}/close",
     ]
     assert bodies == [b'{"sp_mchid":"1230000109","sub_mchid":"1900000109"}']
-    assert (found.parties, found.openid) == (SUB_APP, "oSp")
+    assert (transaction.parties, transaction.openid) == (SUB_APP, "oSp")

@@ -24,9 +24,9 @@ ALLOWED = {"cryptography", "httpx"} | set(sys.stdlib_module_names)
 
 
 def program() -> str:
-    found = re.search(r"```python\n(.+?)```", README, re.DOTALL)
-    assert found
-    return found[1]
+    example = re.search(r"```python\n(.+?)```", README, re.DOTALL)
+    assert example
+    return example[1]
 
 
 @pytest.fixture

@@ -128,12 +128,12 @@ async def test_create_sends_stored_bytes_untouched_and_reads_the_answer(world: A
 
     seen: list[Any] = []
     stored = b'{ "out_refund_no" : "S2026112100000001R1" }'
-    found = await refunds.create(world.client(answer), stored)
+    refund = await refunds.create(world.client(answer), stored)
     assert seen == [("POST", "/v3/refund/domestic/refunds", stored)]
-    assert (found.status, found.refund_fen, found.total_fen) == ("PROCESSING", 40, 100)
-    assert found.create_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
-    assert (found.currency, found.channel, found.success_time) == ("CNY", "ORIGINAL", None)
-    assert found == await refunds.create(world.client(answer), refunds.refund_order(**ORDER))
+    assert (refund.status, refund.refund_fen, refund.total_fen) == ("PROCESSING", 40, 100)
+    assert refund.create_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
+    assert (refund.currency, refund.channel, refund.success_time) == ("CNY", "ORIGINAL", None)
+    assert refund == await refunds.create(world.client(answer), refunds.refund_order(**ORDER))
 
 
 async def test_query_asks_for_our_number_as_it_is_signed(world: Any) -> None:
@@ -176,16 +176,16 @@ async def test_a_number_cannot_leave_its_path(world: Any, number: str) -> None:
     ],
 )
 async def test_a_refusal_keeps_its_code(world: Any, status: int, code: str, kind: Any) -> None:
-    said = httpx.Response(status, json={"code": code, "message": "不行"})
-    client = world.client(lambda request: said)
+    answer = httpx.Response(status, json={"code": code, "message": "不行"})
+    client = world.client(lambda request: answer)
     with pytest.raises(kind) as caught:
         await refunds.create(client, refunds.refund_order(**ORDER))
     assert caught.value.is_code(code)
 
 
 async def test_a_server_error_or_an_unproved_answer_leaves_the_refund_unknown(world: Any) -> None:
-    for said in (httpx.Response(500, json={}), world.answer(ANSWER, signature="x")):
-        client = world.client(lambda request, said=said: said)
+    for answer in (httpx.Response(500, json={}), world.answer(ANSWER, signature="x")):
+        client = world.client(lambda request, answer=answer: answer)
         with pytest.raises(OutcomeUnknown):
             await refunds.create(client, refunds.refund_order(**ORDER))
         with pytest.raises(OutcomeUnknown):
@@ -238,9 +238,9 @@ def test_an_answer_and_a_notification_cannot_be_taken_for_each_other() -> None:
 
 
 def test_the_buyers_account_does_not_reach_a_log() -> None:
-    found = RefundAnswer.parse(ANSWER)
-    assert found.user_received_account == "招商银行信用卡0403"
-    assert "0403" not in repr(found)
+    refund = RefundAnswer.parse(ANSWER)
+    assert refund.user_received_account == "招商银行信用卡0403"
+    assert "0403" not in repr(refund)
 
 
 def opened(
@@ -257,21 +257,21 @@ def opened(
 
 
 def test_a_notification_is_opened_without_currency_channel_and_create_time(world: Any) -> None:
-    found = opened(world)
-    assert (found.status, found.refund_fen, found.parties) == (
+    refund = opened(world)
+    assert (refund.status, refund.refund_fen, refund.parties) == (
         "SUCCESS",
         40,
         {"mchid": "1900007291"},
     )
-    assert found.success_time == datetime(2026, 11, 21, 4, 40, tzinfo=UTC)
-    assert (found.currency, found.channel, found.create_time) == (None, None, None)
+    assert refund.success_time == datetime(2026, 11, 21, 4, 40, tzinfo=UTC)
+    assert (refund.currency, refund.channel, refund.create_time) == (None, None, None)
 
 
 def test_a_partners_notification_has_no_mchid(world: Any) -> None:
     content = {**NOTIFIED, "sp_mchid": "1900007291", "sub_mchid": "1900000109"}
     del content["mchid"]
-    found = opened(world, content)
-    assert found.parties == {"sp_mchid": "1900007291", "sub_mchid": "1900000109"}
+    refund = opened(world, content)
+    assert refund.parties == {"sp_mchid": "1900007291", "sub_mchid": "1900000109"}
 
 
 @pytest.mark.parametrize("other", ["transaction", "profitsharing"])
@@ -332,11 +332,11 @@ JSON = st.recursive(
 @given(name=st.sampled_from(sorted(ANSWER)), value=JSON)
 def test_whatever_stands_in_a_field_only_malformed_answer_is_raised(name: str, value: Any) -> None:
     try:
-        found = RefundAnswer.parse({**ANSWER, name: value})
+        refund = RefundAnswer.parse({**ANSWER, name: value})
     except MalformedAnswer:
         return
-    assert type(found.refund_fen) is int
-    assert type(found.total_fen) is int
+    assert type(refund.refund_fen) is int
+    assert type(refund.total_fen) is int
 
 
 @given(body=st.binary(max_size=200))

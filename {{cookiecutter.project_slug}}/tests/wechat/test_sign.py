@@ -44,10 +44,10 @@ def test_the_authorization_header_has_the_layout_of_the_official_go_sdk(
     vectors: Any, world: Any
 ) -> None:
     vector = vectors["go-authorization-format"]
-    given_ = vector["inputs"]
-    merchant = Merchant(given_["mchid"], given_["serial_no"], world.merchant.private_key, b"")
+    inputs = vector["inputs"]
+    merchant = Merchant(inputs["mchid"], inputs["serial_no"], world.merchant.private_key, b"")
     header = sign.authorization(
-        merchant, "GET", given_["url"], b"", timestamp=given_["timestamp"], nonce=given_["nonce"]
+        merchant, "GET", inputs["url"], b"", timestamp=inputs["timestamp"], nonce=inputs["nonce"]
     )
     expected = vector["expected_prefix"].replace("WECHATPAY2-Mock", sign.SCHEME)
     assert header.startswith(expected + '"')

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit.protocol import MINE, ORDER, PAID
+from kit.protocol import ORDER, PAID, PARTIES
 from wechat import transactions
 from wechat.errors import MalformedAnswer, OutcomeUnknown, Refused, TryAgain
 from wechat.payment import Transaction
@@ -109,7 +109,7 @@ async def test_prepay_returns_the_prepay_id_and_sends_stored_bytes_untouched(wor
 
     seen: list[Any] = []
     stored = b'{ "stored" : "as it is" }'
-    prepay_id = await transactions.prepay(world.client(answer), "jsapi", MINE, stored)
+    prepay_id = await transactions.prepay(world.client(answer), "jsapi", PARTIES, stored)
     assert prepay_id == "wx201410272009395522657a690389285100"
     assert seen == [("POST", "/v3/pay/transactions/jsapi", stored)]
 
@@ -118,7 +118,7 @@ async def test_prepay_returns_the_prepay_id_and_sends_stored_bytes_untouched(wor
 async def test_a_prepay_without_prepay_id_is_named(world: Any, content: Any) -> None:
     client = world.client(lambda request: world.answer(content))
     with pytest.raises(MalformedAnswer) as caught:
-        await transactions.prepay(client, "jsapi", MINE, b"{}")
+        await transactions.prepay(client, "jsapi", PARTIES, b"{}")
     assert caught.value.field == "prepay_id"
 
 
@@ -131,9 +131,9 @@ async def test_numbers_are_percent_encoded_and_signed_as_sent(world: Any) -> Non
 
     targets: list[str] = []
     client = world.client(answer)
-    await transactions.query(client, MINE, "a|b*c-_1")
-    await transactions.close(client, MINE, "a|b*c-_1")
-    await transactions.query_by_id(client, MINE, PAID["transaction_id"])
+    await transactions.query(client, PARTIES, "a|b*c-_1")
+    await transactions.close(client, PARTIES, "a|b*c-_1")
+    await transactions.query_by_id(client, PARTIES, PAID["transaction_id"])
     base = "/v3/pay/transactions"
     assert targets == [
         f"{base}/out-trade-no/a%7Cb*c-_1?mchid=1900007291",
@@ -150,9 +150,9 @@ async def test_a_number_cannot_leave_its_path(world: Any, number: str) -> None:
     client = world.client(lambda request: world.answer(PAID))
     for call in (transactions.query, transactions.close):
         with pytest.raises(ValueError, match="out_trade_no"):
-            await call(client, MINE, number)
+            await call(client, PARTIES, number)
     with pytest.raises(ValueError, match="transaction_id"):
-        await transactions.query_by_id(client, MINE, number)
+        await transactions.query_by_id(client, PARTIES, number)
     assert world.exchanges == []
 
 
@@ -160,20 +160,20 @@ async def test_an_answer_about_another_number_is_refused(world: Any) -> None:
     other = {**PAID, "out_trade_no": "S9999999", "transaction_id": "42999"}
     client = world.client(lambda request: world.answer(other))
     with pytest.raises(MalformedAnswer, match="out_trade_no"):
-        await transactions.query(client, MINE, NUMBER)
+        await transactions.query(client, PARTIES, NUMBER)
     with pytest.raises(MalformedAnswer, match="transaction_id"):
-        await transactions.query_by_id(client, MINE, "42000")
+        await transactions.query_by_id(client, PARTIES, "42000")
 
 
 async def test_a_query_of_an_unknown_order_is_refused_with_its_code(world: Any) -> None:
     unknown = httpx.Response(404, json={"code": "ORDER_NOT_EXIST", "message": "订单不存在"})
     with pytest.raises(Refused) as caught:
-        await transactions.query(world.client(lambda request: unknown), MINE, NUMBER)
+        await transactions.query(world.client(lambda request: unknown), PARTIES, NUMBER)
     assert caught.value.is_code("ORDERNOTEXIST")
 
 
 async def test_close_believes_only_a_proved_204(world: Any) -> None:
-    await transactions.close(world.client(lambda request: world.answer(b"", 204)), MINE, NUMBER)
+    await transactions.close(world.client(lambda request: world.answer(b"", 204)), PARTIES, NUMBER)
     for answer in (
         world.answer({"ok": 1}),
         world.answer(b"{}"),
@@ -181,28 +181,28 @@ async def test_close_believes_only_a_proved_204(world: Any) -> None:
         world.answer(b"", 204, signature="x"),
     ):
         with pytest.raises(OutcomeUnknown):
-            await transactions.close(world.client(lambda request, a=answer: a), MINE, NUMBER)
+            await transactions.close(world.client(lambda request, a=answer: a), PARTIES, NUMBER)
     typing = httpx.Response(202, json={"code": "USERPAYING", "message": "需要等待用户支付"})
     with pytest.raises(TryAgain) as caught:
-        await transactions.close(world.client(lambda request: typing), MINE, NUMBER)
+        await transactions.close(world.client(lambda request: typing), PARTIES, NUMBER)
     assert caught.value.is_code("USER_PAYING")
 
 
 def test_a_paid_order_is_read_in_utc_and_fen() -> None:
-    found = Transaction.parse({**PAID, "a_new_field": {"x": 1}})
-    assert found.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
-    assert found.success_time.tzinfo is UTC
-    assert (found.total_fen, found.payer_total_fen, found.currency) == (100, 90, "CNY")
-    assert found.openid == "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"
-    assert found.raw["a_new_field"] == {"x": 1}
+    payment = Transaction.parse({**PAID, "a_new_field": {"x": 1}})
+    assert payment.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
+    assert payment.success_time.tzinfo is UTC
+    assert (payment.total_fen, payment.payer_total_fen, payment.currency) == (100, 90, "CNY")
+    assert payment.openid == "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"
+    assert payment.raw["a_new_field"] == {"x": 1}
 
 
 def test_an_unpaid_order_lacks_what_is_not_known_yet() -> None:
     unpaid = {name: PAID[name] for name in ("mchid", "appid", "out_trade_no")}
-    found = Transaction.parse({**unpaid, "trade_state": "NOTPAY", "payer": {}})
-    assert found.trade_state_desc == ""
-    assert (found.transaction_id, found.success_time, found.total_fen) == (None, None, None)
-    assert found.openid is None
+    payment = Transaction.parse({**unpaid, "trade_state": "NOTPAY", "payer": {}})
+    assert payment.trade_state_desc == ""
+    assert (payment.transaction_id, payment.success_time, payment.total_fen) == (None, None, None)
+    assert payment.openid is None
 
 
 @pytest.mark.parametrize("name", ["trade_state", "trade_type", "bank_type"])
@@ -212,8 +212,8 @@ def test_new_words_of_wechat_are_kept(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-21T12:34:56.120+08:00", "2026-11-21T04:34:56.120Z"])
 def test_milliseconds_in_times_are_read(text: str) -> None:
-    found = Transaction.parse({**PAID, "success_time": text})
-    assert found.success_time == datetime(2026, 11, 21, 4, 34, 56, 120_000, tzinfo=UTC)
+    payment = Transaction.parse({**PAID, "success_time": text})
+    assert payment.success_time == datetime(2026, 11, 21, 4, 34, 56, 120_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ JSON = st.recursive(
 @given(name=st.sampled_from(sorted(PAID)), value=JSON)
 def test_whatever_stands_in_a_field_only_malformed_answer_is_raised(name: str, value: Any) -> None:
     try:
-        found = Transaction.parse({**PAID, name: value})
+        payment = Transaction.parse({**PAID, name: value})
     except MalformedAnswer:
         return
-    assert found.total_fen is None or type(found.total_fen) is int
-    json.dumps(found.raw)
+    assert payment.total_fen is None or type(payment.total_fen) is int
+    json.dumps(payment.raw)

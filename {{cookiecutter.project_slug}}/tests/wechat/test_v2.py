@@ -117,10 +117,10 @@ def client(answer: Any, sign_type: str = "MD5") -> ClientV2:
 
     def respond(request: httpx.Request) -> httpx.Response:
         asked.append(v2_xml.parse(request.content))
-        said = answer(asked[-1]) if callable(answer) else answer
-        if isinstance(said, dict):
-            said = v2_xml.build({**said, "sign": v2_sign.sign(said, KEY, sign_type)})
-        return said if isinstance(said, httpx.Response) else httpx.Response(200, content=said)
+        reply = answer(asked[-1]) if callable(answer) else answer
+        if isinstance(reply, dict):
+            reply = v2_xml.build({**reply, "sign": v2_sign.sign(reply, KEY, sign_type)})
+        return reply if isinstance(reply, httpx.Response) else httpx.Response(200, content=reply)
 
     asked: list[dict[str, str]] = []
     http = httpx.AsyncClient(transport=httpx.MockTransport(respond))
@@ -132,9 +132,9 @@ def client(answer: Any, sign_type: str = "MD5") -> ClientV2:
 @pytest.mark.parametrize("sign_type", v2_sign.SIGN_TYPES)
 async def test_a_query_is_signed_and_its_answer_proved(sign_type: str) -> None:
     wechat = client(PAID, sign_type)
-    found = await v2.query(wechat, "wxd930ea5d5a258f4f", PAID["out_trade_no"])
-    assert (found.trade_state, found.total_fen, found.currency) == ("SUCCESS", 100, "CNY")
-    assert found.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
+    payment = await v2.query(wechat, "wxd930ea5d5a258f4f", PAID["out_trade_no"])
+    assert (payment.trade_state, payment.total_fen, payment.currency) == ("SUCCESS", 100, "CNY")
+    assert payment.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
     [asked] = wechat.asked  # type: ignore[attr-defined]
     v2_sign.check(asked, KEY, sign_type)
     assert asked["sign_type"] == sign_type
@@ -195,19 +195,19 @@ def signed(fields: dict[str, str], sign_type: str = "MD5", key: str = KEY) -> by
 
 def test_a_notification_needs_the_orders_own_sign_type() -> None:
     wechat = client(PAID, "HMAC-SHA256")
-    said = {name: value for name, value in PAID.items() if name != "trade_state"}
-    paid = v2.read_payment(wechat, signed(said, "HMAC-SHA256"))
+    fields = {name: value for name, value in PAID.items() if name != "trade_state"}
+    paid = v2.read_payment(wechat, signed(fields, "HMAC-SHA256"))
     assert (paid.trade_state, paid.total_fen) == ("SUCCESS", 100)
     for body in (
-        signed(said, "MD5"),
-        signed({**said, "sign_type": "MD5"}, "HMAC-SHA256"),
-        signed({**said, "sign_type": "MD5"}, "MD5"),  # a message does not choose its own
-        signed(said, "HMAC-SHA256", "f" * 32),
-        v2_xml.build(said),
+        signed(fields, "MD5"),
+        signed({**fields, "sign_type": "MD5"}, "HMAC-SHA256"),
+        signed({**fields, "sign_type": "MD5"}, "MD5"),  # a message does not choose its own
+        signed(fields, "HMAC-SHA256", "f" * 32),
+        v2_xml.build(fields),
     ):
         with pytest.raises(SignatureInvalid):
             v2.read_payment(wechat, body)
-    failed = v2.read_payment(wechat, signed({**said, "result_code": "FAIL"}, "HMAC-SHA256"))
+    failed = v2.read_payment(wechat, signed({**fields, "result_code": "FAIL"}, "HMAC-SHA256"))
     assert failed.trade_state == "FAIL"
 
 
@@ -333,9 +333,9 @@ REFUND = {
 
 
 async def test_a_refund_is_found_among_others_by_its_own_number() -> None:
-    found = await v2_refunds.query(client(REFUND), "wx", "R1")
-    assert (found.refund_id, found.refund_fen, found.status) == ("51", 40, "SUCCESS")
-    assert found.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
+    refund = await v2_refunds.query(client(REFUND), "wx", "R1")
+    assert (refund.refund_id, refund.refund_fen, refund.status) == ("51", 40, "SUCCESS")
+    assert refund.success_time == datetime(2026, 11, 21, 4, 34, 56, tzinfo=UTC)
     with pytest.raises(MalformedAnswer):
         await v2_refunds.query(client(REFUND), "wx", "R9")
 

@@ -26,20 +26,20 @@ class Kit(Sandboxed):
         super().__init__(name, running)
         self._module = importlib.import_module(f"checkout.channels.{name}")
         self._bank = self._module.BANK
-        self._told: dict[str, bytes] = {}
+        self._notifications: dict[str, bytes] = {}
         self._statuses: list[int] = []
         self._fault = ""
 
     async def pay(self, buyer: BuyerClient, started: Mapping[str, Any]) -> bool:
         number = started["code_url"].removeprefix("bank://")
         try:
-            self._told[number] = self._bank.pay(number)
+            self._notifications[number] = self._bank.pay(number)
         except self._module.BankSays:
             return False
         if self._fault == "notification forged":
-            await self._tell(self._told[number].replace(b'"sign": "', b'"sign": "0'))
+            await self._tell(self._notifications[number].replace(b'"sign": "', b'"sign": "0'))
         elif self._fault != "notification lost":
-            await self._tell(self._told[number])
+            await self._tell(self._notifications[number])
         return True
 
     async def fault(self, name: str) -> None:
@@ -52,7 +52,7 @@ class Kit(Sandboxed):
         self._bank.faults.clear()
 
     async def copy(self, number: str) -> None:
-        await self._tell(self._told[number])
+        await self._tell(self._notifications[number])
 
     async def state(self, number: str) -> str:
         voucher = self._bank.vouchers.get(number)
