@@ -108,7 +108,9 @@ class Development:
     """A running `dev`; what it printed is in `lines`."""
 
     def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
-        self.folder, self.ports, self.lines = folder, ports, list[str]()
+        self.folder = folder
+        self.ports = ports
+        self.lines = list[str]()
         self.http = httpx.Client(trust_env=False, base_url=f"http://127.0.0.1:{ports[0]}")
         words = ("dev", "--port", str(ports[0]), "--sandbox-port", str(ports[1]))
         self.process = subprocess.Popen(

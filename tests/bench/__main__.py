@@ -22,10 +22,12 @@ from bench.load import Load, Result, request
 from foreign import forging
 
 DATABASES = ("sqlite", "postgres", "mysql")
-CONNECTIONS, IN_FLIGHT = 32, 96
+CONNECTIONS = 32
+IN_FLIGHT = 96
 UPSTREAM_MS = 60
 CORES = sorted(os.sched_getaffinity(0))
-APP, OTHERS = {CORES[0]}, set(CORES[1:] or CORES)
+APP = {CORES[0]}
+OTHERS = set(CORES[1:] or CORES)
 
 
 @dataclass
@@ -88,7 +90,8 @@ class Bench:
         self, app: apps.App, call: str, requests: Sequence[bytes], connections: int
     ) -> Result:
         cost = self.costs.setdefault((app.name, call), Cost())
-        cpu_seconds, statements = app.cpu_seconds(), app.statements()
+        cpu_seconds = app.cpu_seconds()
+        statements = app.statements()
         result = self._load.send(app.ports, requests, connections)
         cost.errors += sum(not 200 <= status < 300 for status in result.statuses)
         cost.cpu_seconds += app.cpu_seconds() - cpu_seconds
@@ -104,7 +107,8 @@ def main() -> None:
     args = _arguments()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        keys, load = credentials.make(), Load(OTHERS)
+        keys = credentials.make()
+        load = Load(OTHERS)
         stack.callback(load.close)
         wechat = stack.enter_context(apps.upstream(keys, OTHERS))
         print(HEAD)
@@ -223,7 +227,9 @@ def _twins(
     setting: Setting, cores: Sequence[set[int]], orders: int
 ) -> Iterator[tuple[apps.App, apps.App]]:
     """Run the shop alone on an empty database, and another of these cores with these orders."""
-    keys, wechat, folder = setting.keys, setting.wechat, setting.folder
+    keys = setting.keys
+    wechat = setting.wechat
+    folder = setting.folder
     with ExitStack() as stack:
         url, other = (stack.enter_context(apps.database(setting.kind, folder)) for _ in range(2))
         shop = stack.enter_context(apps.shop(keys, wechat, url, folder, [APP]))

@@ -207,7 +207,8 @@ def _run(
     command: Sequence[str], env: Mapping[str, str], folder: Path, cores: set[int]
 ) -> Iterator[Process]:
     port = free_port()
-    statements, log = folder / f"statements-{port}", folder / f"log-{port}"
+    statements = folder / f"statements-{port}"
+    log = folder / f"log-{port}"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [

@@ -68,6 +68,8 @@ def _counted(method: Callable[..., Any], memory: mmap.mmap) -> Callable[..., Any
 
 
 if __name__ == "__main__":
-    file, module, sys.argv[1:] = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    file = Path(sys.argv[1])
+    module = sys.argv[2]
+    sys.argv[1:] = sys.argv[3:]
     count_into(file, SHOP if module == "shop" else PEER)
     runpy.run_module(module, run_name="__main__", alter_sys=True)

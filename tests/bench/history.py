@@ -18,7 +18,8 @@ CHUNK = 5_000  # orders that are written at once
 LIVE = 60  # orders at the end of the history that are not over
 ORDERS_OF_A_BUYER = 3
 FEN = 9_900
-APPID, MCHID = "wx0000000000000001", "1900000001"
+APPID = "wx0000000000000001"
+MCHID = "1900000001"
 DETAIL = "x" * 300
 REQUEST = json.dumps({"appid": APPID, "mchid": MCHID, "description": "西湖龙井", "detail": DETAIL})
 BODY = json.dumps({"id": "", "resource": {"ciphertext": "x" * 600}}).encode()
@@ -68,7 +69,9 @@ async def fill(url: str, orders: int, *, days: int = 60, now: datetime | None = 
 
     The database is migrated and empty. Its statistics are up to date afterwards.
     """
-    tables, end, rows = Tables(), now or datetime.now(UTC), 0
+    tables = Tables()
+    end = now or datetime.now(UTC)
+    rows = 0
     loader = LOADERS[urlsplit(url).scheme](url)
     await loader.open()
     try:
@@ -102,7 +105,8 @@ def _state(n: int) -> str:
 def _order(tables: Tables, n: int, state: str, at: datetime, end: datetime) -> None:
     """Write one order with all that belongs to it; an open one lasts until `end`."""
     digits = (n * 7_368_787 + 12_345) % 10**10  # scattered, and no two alike
-    order_no, is_open = f"{at:%y%m%d}{digits:010}", state == "OPEN"
+    order_no = f"{at:%y%m%d}{digits:010}"
+    is_open = state == "OPEN"
     paid_at = at + timedelta(seconds=20) if state in ("PAID", "REFUNDED") else None
     order_id = tables.orders.add(
         order_no=order_no,

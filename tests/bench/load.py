@@ -54,7 +54,8 @@ class _Connection(asyncio.Protocol):
     """Sends the next request as soon as the one before is answered."""
 
     def __init__(self, queue: Iterator[tuple[int, bytes]], result: Result) -> None:
-        self._queue, self._result = queue, result
+        self._queue = queue
+        self._result = result
         self._parser = httptools.HttpResponseParser(self)
         self.done = asyncio.get_running_loop().create_future()
 
@@ -98,7 +99,8 @@ def _send(ports: Sequence[int], requests: Sequence[bytes], connections: int) -> 
 async def _run(ports: Sequence[int], requests: Sequence[bytes], connections: int) -> Result:
     n = len(requests)
     result = Result(0, [0.0] * n, [0] * n, [b""] * n)
-    queue, loop = iter(enumerate(requests)), asyncio.get_running_loop()
+    queue = iter(enumerate(requests))
+    loop = asyncio.get_running_loop()
     began = time.perf_counter()
     made = [
         loop.create_connection(

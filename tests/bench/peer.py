@@ -130,7 +130,8 @@ async def pay(number: str) -> Any:
     """Write the payment down, call WeChat, write the answer down."""
     order = await Order.get(number=number)
     out_trade_no = f"B{secrets.token_hex(12)}"
-    payer, amount = {"openid": "oNobody"}, {"total": order.total_fen}
+    payer = {"openid": "oNobody"}
+    amount = {"total": order.total_fen}
     payment = await Payment.create(
         order=order,
         out_trade_no=out_trade_no,
@@ -153,7 +154,8 @@ async def pay_with_fewer(number: str) -> Any:
     """Call WeChat, then write one row."""
     order = await Order.get(number=number)
     out_trade_no = f"B{secrets.token_hex(12)}"
-    payer, amount = {"openid": "oNobody"}, {"total": order.total_fen}
+    payer = {"openid": "oNobody"}
+    amount = {"total": order.total_fen}
     code, answer = await sdk.pay("一盒茶", out_trade_no, amount, payer)
     if code != 200:
         return Response(answer, 502)
@@ -188,7 +190,8 @@ async def notify(request: Request) -> Response:
     result = sdk.callback(request.headers, body)
     if not result:
         return Response(status_code=401)
-    trade, now = result["resource"], datetime.now(UTC)
+    trade = result["resource"]
+    now = datetime.now(UTC)
     try:
         async with in_transaction():
             await Notification.create(event_id=result["id"], body=body.decode(), received_at=now)
@@ -222,10 +225,12 @@ async def notify_with_fewer(request: Request) -> Response:
 
 
 async def _pay(payment: Payment, order: Order, trade: dict[str, Any], now: datetime) -> None:
-    payment.state, payment.paid_at = "PAID", now
+    payment.state = "PAID"
+    payment.paid_at = now
     payment.transaction_id = trade["transaction_id"]
     await payment.save(update_fields=["state", "paid_at", "transaction_id"])
-    order.state, order.paid_at = "PAID", now
+    order.state = "PAID"
+    order.paid_at = now
     await order.save(update_fields=["state", "paid_at"])
 
 

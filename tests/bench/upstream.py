@@ -38,7 +38,8 @@ class WeChat:
         assert isinstance(merchant, RSAPublicKey)
         assert isinstance(own, RSAPrivateKey)
         self.delay = 0.0
-        self._merchant, self._own = merchant, own
+        self._merchant = merchant
+        self._own = own
         self._key_id: str = keys["public_key_id"]
         self._appid: str = keys["appid"]
 
@@ -82,7 +83,8 @@ class WeChat:
 
     def signed(self, body: bytes) -> str:
         """Return the header lines that prove an answer."""
-        timestamp, nonce = int(time.time()), secrets.token_hex(16)
+        timestamp = int(time.time())
+        nonce = secrets.token_hex(16)
         message = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
         signature = base64.b64encode(self._own.sign(message, PKCS1v15(), SHA256())).decode()
         return (
@@ -101,7 +103,9 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        self._target, self._body, self._headers = "", b"", dict[str, str]()
+        self._target = ""
+        self._body = b""
+        self._headers = dict[str, str]()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where answers go."""

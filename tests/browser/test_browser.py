@@ -31,7 +31,8 @@ async def test_cancel_keeps_the_order_and_pay_again_pays_it(visit: Visit) -> Non
     await visit.tap("sandbox-cancel")
     await visit.has("OPEN")
     await visit.sees("note", "支付未完成，订单已保留")
-    number, prepays = visit.number, len(visit.demo.wire("request", "/jsapi"))
+    number = visit.number
+    prepays = len(visit.demo.wire("request", "/jsapi"))
     await visit.tap("pay")
     await visit.tap("sandbox-pay")
     await visit.has("PAID")

@@ -29,7 +29,8 @@ class Books:
     sandbox: httpx.AsyncClient
 
     def __init__(self, url: str, keys: Keys) -> None:
-        self.url, self.keys = url, keys
+        self.url = url
+        self.keys = keys
         self.heard: list[tuple[str, bool]] = []
 
     async def open(self) -> None:

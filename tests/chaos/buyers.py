@@ -144,11 +144,13 @@ class Buyer:
         skus = many or self.luck.sample(SKUS, self.luck.choice([1, 1, 2]))
         items = [{"sku": sku, "quantity": self.luck.randint(2, 4)} for sku in skus]
         key = {"Idempotency-Key": f"storm-{self.n}", **self.headers}
-        sent, order = 0, dict[str, Any]()
+        sent = 0
+        order = dict[str, Any]()
         while sent <= self.n % 2:  # every other one taps twice: that is one order
             answer = await self._call("POST", "/api/orders", {"items": items}, key)
             if answer.status_code in (200, 201):
-                sent, order = sent + 1, answer.json()
+                sent += 1
+                order = answer.json()
         return order
 
     async def _start(

@@ -122,7 +122,8 @@ class Fleet:
         """Start an instance and wait until it answers, or has died at its point already."""
         forks = self._forks[self.shops.index(shop)]
         shop.lives += 1
-        log, events = str(self.folder / "shop.log"), str(self.folder / "events")
+        log = str(self.folder / "shop.log")
+        events = str(self.folder / "events")
         order = {"port": shop.port, "point": point, "log": log, "events": events}
         assert forks.stdin
         assert forks.stdout

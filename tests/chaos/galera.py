@@ -97,7 +97,8 @@ def _install(folder: Path) -> None:
 @asynccontextmanager
 async def _node(folder: Path, group: str, group_port: int) -> AsyncIterator[int]:
     """Run one node until it is synced with the group; its port."""
-    port, log = free_port(), folder.with_suffix(".log")
+    port = free_port()
+    log = folder.with_suffix(".log")
     listen = f"gmcast.listen_addr=tcp://127.0.0.1:{group_port};base_port={group_port}"
     command = [
         shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "mariadbd",

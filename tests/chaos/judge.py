@@ -88,7 +88,8 @@ async def _trades(sandbox: httpx.AsyncClient) -> AsyncIterator[Row]:
 
 def _trades_that_differ(books: Books, there: dict[str, Row]) -> list[str]:
     """Compare share by share: what is paid there is PAID here, and nothing else is."""
-    wrong, here = [], set[str]()
+    wrong = []
+    here = set[str]()
     for payments in books.payments.values():
         for payment in payments:
             for share in books.shares[payment.id]:
@@ -98,7 +99,8 @@ def _trades_that_differ(books: Books, there: dict[str, Row]) -> list[str]:
 
 
 def _share(payment: Payment, share: Share, row: Row | None, books: Books) -> list[str]:
-    paid_there, number = bool(row and row["transaction_id"]), share.out_trade_no
+    paid_there = bool(row and row["transaction_id"])
+    number = share.out_trade_no
     if paid_there is not (payment.state == "PAID"):
         word = "paid" if paid_there else "not paid"
         return [f"{number}: {word} there, {payment.state} here"]
@@ -116,7 +118,8 @@ def _share(payment: Payment, share: Share, row: Row | None, books: Books) -> lis
 
 def _sums(payment: Payment, books: Books) -> list[str]:
     """Check what a payment and its shares say about themselves."""
-    shares, number = books.shares[payment.id], payment.number
+    shares = books.shares[payment.id]
+    number = payment.number
     wrong = []
     if payment.total_fen != sum(share.total_fen for share in shares):
         wrong.append(f"{number}: its shares do not add up")
@@ -136,7 +139,8 @@ def _sums(payment: Payment, books: Books) -> list[str]:
 
 def _order(order: Order, books: Books, there: dict[str, Row]) -> list[str]:
     """Check an order against its payments and refunds, surplus money left out."""
-    name, shares = f"{order.order_no} is {order.state}", books.shares_of(order, surplus=False)
+    name = f"{order.order_no} is {order.state}"
+    shares = books.shares_of(order, surplus=False)
     wrong = []
     if len({share.payment_id for share in shares}) != (order.state in PAID):
         wrong.append(f"{name} with {len(shares)} shares PAID")

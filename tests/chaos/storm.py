@@ -38,7 +38,8 @@ QUOTAS = {"paid": 0.4, "refunded": 0.06, "cancelled": 0.1, "late": 0.04, "surplu
 #: of all answers at most so many may be failures: WeChat's faults, passed on as 502 and 503
 MOST_FAILED = 0.2
 #: after the first few, so many kills must have hit one more point, until every point was hit
-FIRST_KILLS, KILLS_OF_A_POINT = 10, 4
+FIRST_KILLS = 10
+KILLS_OF_A_POINT = 4
 
 
 @dataclass
@@ -301,7 +302,8 @@ async def bills(fleet: Fleet) -> list[str]:
     now = datetime.fromisoformat((await fleet.sandbox.get("/_sandbox/clock")).json()["now"])
     noon = (now + timedelta(days=1)).replace(hour=12)
     await fleet.control("clock", advance_seconds=int((noon - now).total_seconds()))
-    day, wrong = first.created_at.astimezone(now.tzinfo).date(), list[str]()
+    day = first.created_at.astimezone(now.tzinfo).date()
+    wrong = list[str]()
     while day <= now.date():
         code, out = await _bill(fleet, str(day))
         wrong += [f"bill of {day}: exit {code} {out}"] if code else []

@@ -80,7 +80,8 @@ class Collisions(Storm):
         calls: list[Coroutine[Any, Any, Any]] = [again]
         if luck.random() < 0.6:
             paid = await self.fleet.control("scan", code_url=started["code_url"], force=True)
-            number, transaction_id = started["out_trade_no"], paid["transaction_id"]
+            number = started["out_trade_no"]
+            transaction_id = paid["transaction_id"]
             calls.append(self._tell(http, number, transaction_id))
         if luck.random() < 0.6:
             calls.append(self._both(http, "POST", f"{path}/cancel", {}, headers))
@@ -127,7 +128,8 @@ class Collisions(Storm):
 
     async def _tell(self, http: httpx.AsyncClient, number: str, transaction_id: str) -> None:
         """Deliver the notification of a payment to both nodes at once until both have taken it."""
-        keys, payment = self.fleet.credentials, await Payment.get(number=number)
+        keys = self.fleet.credentials
+        payment = await Payment.get(number=number)
         trade = forging.payment(keys, payment.parties["appid"], number, payment.total_fen)
         body = forging.seal(keys, {**trade, "transaction_id": transaction_id})
         await asyncio.gather(*[self._deliver(http, shop, body) for shop in self.fleet.shops])

@@ -169,7 +169,8 @@ def closed_payments_are_never_looked_at_again(patch: Patch) -> str:
 
 
 def half_of_all_answers_are_500(patch: Patch) -> str:
-    finish, n = server._finish, itertools.count()
+    finish = server._finish
+    n = itertools.count()
 
     async def fail(shop: Any, request: Any, response: Any) -> None:
         await finish(shop, request, response)

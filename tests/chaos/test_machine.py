@@ -222,7 +222,8 @@ def test_no_walk_makes_the_books_wrong(kind: str, walks: int, keys: Keys, tmp_pa
     """The same walks every time; SHOP_TEST_WALKS=20 takes twenty times as many, at random."""
     more = int(os.environ.get("SHOP_TEST_WALKS", "0"))
     with fresh_databases(kind, tmp_path) as fresh:
-        Walk.fresh, Walk.keys = staticmethod(fresh), keys
+        Walk.fresh = staticmethod(fresh)
+        Walk.keys = keys
         stateful.run_state_machine_as_test(
             Walk,
             settings=settings(

@@ -50,7 +50,8 @@ class Story(Buyer):
             await self._pay(started, force=True)
 
     async def _refund(self, order_no: str) -> None:
-        path, order = f"/api/admin/orders/{order_no}/refunds", {"state": ""}
+        path = f"/api/admin/orders/{order_no}/refunds"
+        order = {"state": ""}
         while order["state"] != "PAID":
             await self.fleet.control("clock", advance_seconds=4)
             order = (await self._call("GET", f"/api/orders/{order_no}?refresh=1")).json()
@@ -82,7 +83,8 @@ async def test_killed_at_a_named_point_the_shop_ends_in_the_truth(fleet: Fleet, 
         await fleet.start(shop, point)
     keepers = [asyncio.create_task(keep_alive(fleet, shop, deaths)) for shop in fleet.shops]
     cart = ["longjing", "cup"] if point.startswith("combine.") else ["longjing"]
-    orders, refunds = await Order.all().count(), await Refund.filter(state="SUCCESS").count()
+    orders = await Order.all().count()
+    refunds = await Refund.filter(state="SUCCESS").count()
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             person = Story(fleet, http, random.Random(1), orders, carts=[cart])

@@ -62,7 +62,8 @@ async def pay(number: Text, openid: Text, request: Request) -> Any:
         time_expire=datetime.now(UTC) + timedelta(minutes=30),
     )
     prepay_id = await transactions.prepay(client, "jsapi", parties, order)
-    now, nonce = int(time.time()), sign.new_nonce()
+    now = int(time.time())
+    nonce = sign.new_nonce()
     return invoke.bridge(merchant, env["appid"], prepay_id, timestamp=now, nonce=nonce)
 
 

@@ -61,13 +61,15 @@ def pay() -> Any:
         time_expire=datetime.now(UTC) + timedelta(minutes=30),
     )
     prepay_id = wait(lambda _, client: transactions.prepay(client, "jsapi", parties, order))
-    now, nonce = int(time.time()), sign.new_nonce()
+    now = int(time.time())
+    nonce = sign.new_nonce()
     return invoke.bridge(merchant, env["appid"], prepay_id, timestamp=now, nonce=nonce)
 
 
 @app.post("/notify")
 def notified() -> Any:
-    headers, body = dict(request.headers), request.get_data()
+    headers = dict(request.headers)
+    body = request.get_data()
     try:
         wait(lambda _, client: notify.verify(client, headers, body))
     except errors.SignatureInvalid as error:

@@ -103,7 +103,8 @@ def test_it_refuses_a_notification_that_somebody_else_signed(
     demo: Demo, project: Project, faults: Callable[..., JSON]
 ) -> None:
     faults(notification_signature="wrong_key")
-    number, (_, openid) = f"C{secrets.token_hex(10)}", demo.login_code()
+    number = f"C{secrets.token_hex(10)}"
+    _, openid = demo.login_code()
     demo.control("pay", **project.post("/pay", number=number, openid=openid))
     sent = until(lambda: demo.wire("notification", project.url), "a notification")
     assert [notification["status"] for notification in sent] == [401]

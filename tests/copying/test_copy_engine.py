@@ -145,8 +145,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     It is a day ahead already: whoever starts now has to follow it from the start.
     """
-    var, port = tmp_path_factory.mktemp("sandbox"), free_port()
-    log, url = var / "sandbox.log", f"http://127.0.0.1:{port}"
+    var = tmp_path_factory.mktemp("sandbox")
+    port = free_port()
+    log = var / "sandbox.log"
+    url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "sandbox", "--port", str(port)]
     own = {"SANDBOX_VAR": str(var), "PYTHONDONTWRITEBYTECODE": "1"}
     with process(command, PROJECT, log, **own) as running, httpx.Client(trust_env=False) as http:
@@ -211,7 +213,8 @@ def settings(credentials: JSON, url: str, sandbox: str, database_url: str) -> di
 @pytest.fixture(scope="module")
 def shop(project: Path, sandbox: str, database_url: str) -> Iterator[Shop]:
     """The README's program on a database; when it is stopped, it stops clean."""
-    port, log = free_port(), project / "main.log"
+    port = free_port()
+    log = project / "main.log"
     url = f"http://127.0.0.1:{port}"
     _, serve = blocks("sh")
     command = shlex.split(serve.replace("8000", str(port)))
@@ -294,7 +297,8 @@ def test_the_same_key_places_one_order_and_another_buyer_does_not_see_it(shop: S
     key = secrets.token_hex(8)
     first, second = (shop.call("/orders", {"puer": 1}, key) for _ in range(2))
     assert first == second
-    url, other = f"{shop.shop}/orders/{first['order_no']}", {"X-User": "buyer-2", "X-Openid": "o"}
+    url = f"{shop.shop}/orders/{first['order_no']}"
+    other = {"X-User": "buyer-2", "X-Openid": "o"}
     assert shop.http.get(url, headers=other).status_code == 404
     answer = shop.http.post(f"{shop.shop}/orders", json={"puer": 2}, headers=shop.headers(key))
     assert (answer.status_code, answer.json()["code"]) == (409, "IDEMPOTENCY_KEY_REUSED")

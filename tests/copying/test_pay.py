@@ -317,7 +317,8 @@ async def test_half_a_public_key_is_refused(sandbox: httpx.AsyncClient, lacking:
 async def test_the_environment_makes_a_merchant_or_a_sandbox_never_both(
     sandbox: httpx.AsyncClient,
 ) -> None:
-    url, notify_url = str(sandbox.base_url), "https://shop.example.com/notify"
+    url = str(sandbox.base_url)
+    notify_url = "https://shop.example.com/notify"
     settings = await asyncio.to_thread(sandbox_settings, url)
     env = {n: settings[s] for s, n in VARIABLES.items() if s in settings}
     env["WECHATPAY_NOTIFY_URL"] = notify_url
@@ -358,7 +359,8 @@ async def test_threads_share_one_loop_and_each_gets_its_own_answer(
 
 
 async def test_an_error_reaches_the_thread_that_asked(sandbox: httpx.AsyncClient) -> None:
-    url, notify_url = str(sandbox.base_url), "https://shop.example.com/notify"
+    url = str(sandbox.base_url)
+    notify_url = "https://shop.example.com/notify"
     pay = await asyncio.to_thread(PaySync.for_sandbox, url, notify_url=notify_url)
     with pytest.raises(Refused):
         await asyncio.to_thread(pay.query, "P-NOT-ORDERED")
@@ -370,7 +372,8 @@ async def test_an_error_reaches_the_thread_that_asked(sandbox: httpx.AsyncClient
 
 
 async def test_a_thread_reaches_the_rest_of_the_folder(sandbox: httpx.AsyncClient) -> None:
-    url, notify_url = str(sandbox.base_url), "https://shop.example.com/notify"
+    url = str(sandbox.base_url)
+    notify_url = "https://shop.example.com/notify"
     pay = await asyncio.to_thread(PaySync.for_sandbox, url, notify_url=notify_url)
     apps = (await sandbox.get("/_sandbox/credentials")).json()["apps"]
     app = {name: apps[0][name] for name in ("appid", "secret")}

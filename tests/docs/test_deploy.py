@@ -186,7 +186,8 @@ def services(shop: Path) -> JSON:
 @pytest.fixture(scope="module")
 def image(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that `COPY . .` finds: those that .dockerignore lets through."""
-    shop, folder = bake(), tmp_path_factory.mktemp("image")
+    shop = bake()
+    folder = tmp_path_factory.mktemp("image")
     lines = (shop / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in lines
     for name in (line[1:] for line in lines if line.startswith("!")):
@@ -198,8 +199,10 @@ def image(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def deployment(bake: Bake, image: Path, compose: JSON, tmp_path: Path) -> Iterator[Deployment]:
     """A sandbox, a migrated PostgreSQL, two instances and the proxy."""
-    port, *ports = free_port(), free_port(), free_port()
-    sandbox, folder = f"http://127.0.0.1:{port}", bake()
+    port = free_port()
+    ports = free_port(), free_port()
+    sandbox = f"http://127.0.0.1:{port}"
+    folder = bake()
     scheme = compose["shop"]["environment"]["SHOP_DATABASE_URL"].split(":")[0]
     with ExitStack() as stack:
         http = stack.enter_context(httpx.Client(trust_env=False, timeout=SECONDS))

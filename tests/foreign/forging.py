@@ -41,7 +41,8 @@ def payment(credentials: JSON, appid: str, number: str, total_fen: int) -> JSON:
 
 def seal(credentials: JSON, transaction: JSON) -> bytes:
     """Encrypt a transaction and put it into an envelope: the body of a notification."""
-    nonce, plain = secrets.token_hex(6), json.dumps(transaction).encode()
+    nonce = secrets.token_hex(6)
+    plain = json.dumps(transaction).encode()
     cipher = AESGCM(credentials["apiv3_key"].encode())
     sealed = cipher.encrypt(nonce.encode(), plain, b"transaction")
     envelope = {

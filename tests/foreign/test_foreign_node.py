@@ -75,10 +75,12 @@ def missing(what: str) -> None:
 @pytest.fixture(scope="session")
 def installed() -> Path:
     """The folder where npm put the SDKs."""
-    npm, folder = shutil.which("npm"), ROOT / "build" / "node"
+    npm = shutil.which("npm")
+    folder = ROOT / "build" / "node"
     if not (npm and shutil.which("node")):
         missing("Node.js and npm are not installed: no SDK for Node is tried")
-    wanted, done = (NODE / "package.json").read_bytes(), folder / "installed.json"
+    wanted = (NODE / "package.json").read_bytes()
+    done = folder / "installed.json"
     if not done.exists() or done.read_bytes() != wanted:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_bytes(wanted)

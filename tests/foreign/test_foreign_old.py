@@ -127,12 +127,12 @@ class TestHuifu:
     ) -> Any:
         """Order with a request class of the SDK: the common fields of later calls, the answer."""
         request = getattr(dg_sdk, f"{version}TradePaymentJspayRequest")()
-        request.req_date, request.req_seq_id = today(), number()
-        request.huifu_id, request.goods_desc = (
-            sandbox.credentials["huifu"]["huifu_id"],
-            "一盒茶 <&>",
-        )
-        request.trade_type, request.trans_amt = kind, "9.90"
+        request.req_date = today()
+        request.req_seq_id = number()
+        request.huifu_id = sandbox.credentials["huifu"]["huifu_id"]
+        request.goods_desc = "一盒茶 <&>"
+        request.trade_type = kind
+        request.trans_amt = "9.90"
         _, openid = sandbox.login_code()
         payer = {"sub_appid": sandbox.app("miniprogram")["appid"], "sub_openid": openid}
         answer = request.post({"wx_data": json.dumps(payer), "notify_url": url})
@@ -143,7 +143,8 @@ class TestHuifu:
         """Call about a payment by its own date and number."""
         wanted = getattr(dg_sdk, name)()
         wanted.huifu_id = request.huifu_id
-        wanted.org_req_date, wanted.org_req_seq_id = request.req_date, request.req_seq_id
+        wanted.org_req_date = request.req_date
+        wanted.org_req_seq_id = request.req_seq_id
         for field, value in fields.items():
             setattr(wanted, field, value)
         return wanted.post({"org_req_seq_id": wanted.org_req_seq_id} | (more or {}))
@@ -201,7 +202,8 @@ class TestHuifu:
         self, sandbox: Sandbox, notified: Notified
     ) -> None:
         request, _ = self.order(sandbox, notified.url)
-        name, own = "V2TradePaymentScanpayCloseRequest", {"req_date": request.req_date}
+        name = "V2TradePaymentScanpayCloseRequest"
+        own = {"req_date": request.req_date}
         early = self.ask(name, request, **own, req_seq_id=number())
         assert early["resp_code"] == "20000001"
         sandbox.control("clock", advance_seconds=61)
@@ -215,13 +217,18 @@ class TestHuifu:
         _, openid = sandbox.login_code()
         payer = {"sub_appid": sandbox.app("miniprogram")["appid"], "sub_openid": openid}
         order = dg_sdk.PaymentCreateRequest()
-        order.req_date, order.req_seq_id = today(), number()
-        order.huifu_id, order.goods_desc = sandbox.credentials["huifu"]["huifu_id"], "茶"
-        order.trade_type, order.trans_amt = "T_MINIAPP", "9.90"
-        order.method_expand, order.notify_url = json.dumps(payer), notified.url
+        order.req_date = today()
+        order.req_seq_id = number()
+        order.huifu_id = sandbox.credentials["huifu"]["huifu_id"]
+        order.goods_desc = "茶"
+        order.trade_type = "T_MINIAPP"
+        order.trans_amt = "9.90"
+        order.method_expand = json.dumps(payer)
+        order.notify_url = notified.url
         assert Payment().create(order)["trans_stat"] == "P"
         query = dg_sdk.PaymentQueryRequest()
-        query.huifu_id, query.req_seq_id = order.huifu_id, order.req_seq_id
+        query.huifu_id = order.huifu_id
+        query.req_seq_id = order.req_seq_id
         query.req_date = order.req_date
         trade = Payment().query(query)
         assert (trade["req_seq_id"], trade["trans_stat"]) == (order.req_seq_id, "P")

@@ -27,7 +27,8 @@ from bakes import ROOT, Bake
 from running import JSON, Buyer, Demo, started, until
 
 PUBLISHED = ROOT / "tests" / "foreign" / "openapi"
-ORDERS, PARTNER = "/v3/pay/transactions", "/v3/pay/partner/transactions"
+ORDERS = "/v3/pay/transactions"
+PARTNER = "/v3/pay/partner/transactions"
 COMBINED = "/v3/combine-transactions"
 PRODUCTS = ("jsapi", "h5", "native", "app")
 CALLS = {

@@ -54,14 +54,16 @@ def scenes(demo: Demo) -> list[str]:
 
 def test_pay_sign_of_every_shape_verifies_against_the_merchant_s_certificate(demo: Demo) -> None:
     certificate = load_pem_x509_certificate(demo.credentials["merchant_certificate_pem"].encode())
-    key, handed_out = certificate.public_key(), set()
+    key = certificate.public_key()
+    handed_out = set()
     assert isinstance(key, rsa.RSAPublicKey)
     for scene in set(scenes(demo)) - LINKS:
         buyer = Buyer.of_jsapi(demo) if scene == "jsapi" else Buyer.of_miniprogram(demo)
         answer = buyer.call("POST", f"{buyer.order()}/payments", {"scene": scene})
         if answer.status_code == 409 and answer.json()["code"] == "SCENE_OFF":
             continue
-        invoke, (fields, covered, signature) = answer.json()["invoke"], SHAPES[scene]
+        invoke = answer.json()["invoke"]
+        fields, covered, signature = SHAPES[scene]
         assert invoke.keys() == fields
         assert all(isinstance(value, str) for value in invoke.values())
         assert invoke.get("signType", "RSA") == "RSA"
@@ -121,7 +123,8 @@ def target(demo: Demo) -> Target:
     buyer = Buyer.of_miniprogram(demo)
     order_no = buyer.order()
     started = buyer.start(order_no, "miniprogram")
-    appid, number = started["invoke"]["appId"], started["out_trade_no"]
+    appid = started["invoke"]["appId"]
+    number = started["out_trade_no"]
     body = forging.seal(demo.credentials, forging.payment(demo.credentials, appid, number, 9900))
     return Target(demo, buyer, order_no, body, secrets.token_hex(8))
 

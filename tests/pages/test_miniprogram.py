@@ -122,7 +122,8 @@ def rules() -> dict[str, dict[str, str]]:
 
 
 def test_every_text_has_the_contrast_of_wcag_aa() -> None:
-    everywhere, inside = ["#fff", "#f5f4ef"], {".detail": ".problem", ".title": ".hero"}
+    everywhere = ["#fff", "#f5f4ef"]
+    inside = {".detail": ".problem", ".title": ".hero"}
     for selector, style in rules().items():
         around = rules().get(inside.get(selector, ""), {})
         back = style.get("background", "") or around.get("background", "")

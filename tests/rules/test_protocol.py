@@ -95,8 +95,10 @@ def mypy(package: Path, names: list[str]) -> dict[str, str]:
 
 def spoilt(package: Path, file: Path, spoil: Spoil) -> dict[str, str]:
     """Write a copy of a channel for each verb, with that verb spoilt: the copy's name -> verb."""
-    verbs, text = protocol(package), file.read_text("utf-8")
-    name, copies = channel_class(ast.parse(text), verbs), dict[str, str]()
+    verbs = protocol(package)
+    text = file.read_text("utf-8")
+    name = channel_class(ast.parse(text), verbs)
+    copies = dict[str, str]()
     for verb in sorted(verbs):
         tree = ast.parse(text)
         spoil(functions(tree, name)[verb])

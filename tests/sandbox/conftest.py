@@ -16,7 +16,8 @@ _names = itertools.count(1)
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
-    shop, app = Shop(), Sanic(f"notified-{next(_names)}", configure_logging=False)
+    shop = Shop()
+    app = Sanic(f"notified-{next(_names)}", configure_logging=False)
     app.config.TOUCHUP = False
     app.add_route(shop.notify, "/notify", methods=["POST"])
     async with serve(app) as url:

@@ -43,11 +43,14 @@ class Merchant:
     """Signs, calls and verifies with the keys of /_sandbox/credentials."""
 
     def __init__(self, http: httpx.AsyncClient, credentials: dict[str, Any], shop: Shop) -> None:
-        self.http, self.credentials, self.shop = http, credentials, shop
+        self.http = http
+        self.credentials = credentials
+        self.shop = shop
         self.key = load_key(credentials["merchant_private_key_pem"])
         self.mchid = credentials["mchid"]
         apps = {app["kind"]: app for app in credentials["apps"]}
-        self.mini, self.official = apps["miniprogram"], apps["official_account"]
+        self.mini = apps["miniprogram"]
+        self.official = apps["official_account"]
 
     def sign(self, message: bytes) -> str:
         signed = self.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
@@ -64,7 +67,8 @@ class Merchant:
         **changes: str,
     ) -> str:
         """Build the header; `changes` replaces pairs and the scheme after signing."""
-        timestamp, nonce = str(int(time.time()) - age), nonce or secrets.token_hex(16)
+        timestamp = str(int(time.time()) - age)
+        nonce = nonce or secrets.token_hex(16)
         signed = f"{method}\n{target}\n{timestamp}\n{nonce}\n".encode() + body + b"\n"
         pairs = {
             "mchid": self.mchid,
@@ -141,7 +145,9 @@ class Merchant:
 
     def invoke(self, prepay_id: str, appid: str | None = None) -> dict[str, Any]:
         """Build what a page hands to WeChat, signed."""
-        appid, timestamp, nonce = appid or self.mini["appid"], "1700000000", secrets.token_hex(16)
+        appid = appid or self.mini["appid"]
+        timestamp = "1700000000"
+        nonce = secrets.token_hex(16)
         package = f"prepay_id={prepay_id}"
         signature = self.sign(f"{appid}\n{timestamp}\n{nonce}\n{package}\n".encode())
         return {
@@ -170,9 +176,11 @@ class Merchant:
     def verify(self, message: httpx.Response | tuple[dict[str, str], bytes]) -> str:
         """Verify an answer or a notification, and tell the serial that signed; raises if bad."""
         if isinstance(message, httpx.Response):
-            headers, body = message.headers, message.content
+            headers = message.headers
+            body = message.content
         else:
-            headers, body = httpx.Headers(message[0]), message[1]
+            headers = httpx.Headers(message[0])
+            body = message[1]
         text = f"{headers['wechatpay-timestamp']}\n{headers['wechatpay-nonce']}\n".encode()
         assert abs(time.time() - int(headers["wechatpay-timestamp"])) < 300
         assert headers["wechatpay-signature-type"] == "WECHATPAY2-SHA256-RSA2048"
@@ -197,7 +205,8 @@ class Merchant:
     def unseal(self, resource: dict[str, str]) -> bytes:
         cipher = AESGCM(self.credentials["apiv3_key"].encode())
         sealed = base64.b64decode(resource["ciphertext"])
-        nonce, data = resource["nonce"].encode(), resource["associated_data"].encode()
+        nonce = resource["nonce"].encode()
+        data = resource["associated_data"].encode()
         return cipher.decrypt(nonce, sealed, data)
 
 

@@ -95,7 +95,8 @@ async def test_blanks_between_the_pairs_are_refused(merchant):
 
 
 async def test_the_signature_covers_the_bytes_that_arrived(merchant):
-    target, body = f"{ORDERS}/jsapi", b'{"mchid": "1"}'
+    target = f"{ORDERS}/jsapi"
+    body = b'{"mchid": "1"}'
     header = {"Authorization": merchant.authorization("POST", target, body)}
     answer = await merchant.call("POST", target, body.replace(b" ", b""), headers=header)
     refused(answer, 401, "SIGN_ERROR", "签名错误")

@@ -84,7 +84,8 @@ def shop_client(merchant):
 
 async def read(merchant, day, to, kind="ALL"):
     """Download and read a bill; its hash and its summary are checked on the way."""
-    client, day = shop_client(merchant), date.fromisoformat(str(day))
+    client = shop_client(merchant)
+    day = date.fromisoformat(str(day))
     ticket = await bills.apply_trade_bill(client, date=day, bill_type=kind)
     assert ticket
     await bills.download(client, ticket, to / "bill.csv")

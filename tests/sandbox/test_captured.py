@@ -11,7 +11,8 @@ from tests.sandbox.merchant import ORDERS, Merchant
 
 Scenario = Callable[[Merchant], Awaitable[httpx.Response]]
 FILES = captured.read_folder("wechat/captured")
-JSAPI, NATIVE = f"{ORDERS}/jsapi", f"{ORDERS}/native"
+JSAPI = f"{ORDERS}/jsapi"
+NATIVE = f"{ORDERS}/native"
 PARTNER = "/v3/pay/partner/transactions"
 REFUNDS = "/v3/refund/domestic/refunds"
 CERTIFICATES = "/v3/certificates"
@@ -61,7 +62,8 @@ def fault_of(name: str, call: str, fault: str) -> None:
     @scenario(name)
     async def play(merchant: Merchant) -> httpx.Response:
         await merchant.faults(answers={call: fault})
-        body, number = merchant.order(), "S1234567"
+        body = merchant.order()
+        number = "S1234567"
         refund = refund_of(merchant, number)
         return await {
             "prepay": lambda: merchant.call("POST", JSAPI, body),
@@ -321,7 +323,8 @@ def test_every_captured_answer_has_a_scenario_or_a_reason() -> None:
 async def test_the_sandbox_answers_as_wechat_did(merchant: Merchant, name: str) -> None:
     if name in REFUND_FAULTS:
         await merchant.faults(refunds=REFUND_FAULTS[name])
-    wanted, answer = FILES[name], await SCENARIOS[name](merchant)
+    wanted = FILES[name]
+    answer = await SCENARIOS[name](merchant)
     if number := wanted.get("request_id_number"):
         assert answer.headers["Request-ID"].endswith(f"-{number}")
     if name not in ONLY_NUMBER:

@@ -384,7 +384,8 @@ async def queried(trader: Trader, how: str) -> dict[str, Any]:
 
 async def notification(trader: Trader, how: str) -> dict[str, Any]:
     """Pay, or pay and refund, and read the notification of it."""
-    shop, wanted = trader.merchant.shop, b"TRANS_REFUND" if how == "refunded" else b"T_MINIAPP"
+    shop = trader.merchant.shop
+    wanted = b"TRANS_REFUND" if how == "refunded" else b"T_MINIAPP"
     await trader.paid("S1")
     if how == "refunded":
         await trader.call(f"{SCAN}/refund", **REFUND, ord_amt="3.00", notify_url=shop.url)
@@ -423,7 +424,8 @@ async def test_the_sandbox_answers_as_huifu_does(trader: Trader, name: str) -> N
     if menu:
         await trader.merchant.faults(**menu)
     file = FILES[name]
-    wanted, answer = file.get("body") or file["form"], await answered(trader, what)
+    wanted = file.get("body") or file["form"]
+    answer = await answered(trader, what)
     assert wanted.keys() - answer.keys() == set()
     if name == "query-failed":  # the bank's reason is another one: this order was closed
         wanted = {key: value for key, value in wanted.items() if key != "bank_message"}

@@ -81,7 +81,8 @@ async def test_a_wrong_login_call_has_its_errcode(merchant, changes, errcode):
 
 
 async def test_codes_of_one_kind_do_not_work_for_the_other(merchant):
-    login, oauth = (await login_code(merchant))["code"], (await oauth_code(merchant))["code"]
+    login = (await login_code(merchant))["code"]
+    oauth = (await oauth_code(merchant))["code"]
     assert (await code2session(merchant, oauth))["errcode"] == 40029
     assert (await exchange(merchant, login))["errcode"] == 40029
     official = {key: merchant.official[key] for key in ("appid", "secret")}

@@ -132,7 +132,8 @@ async def test_a_shop_that_dies_while_it_is_called_is_tried_again(
     merchant, shop, logged, monkeypatch
 ):
     """A transport may raise what is no error of httpx, as when the peer is gone at once."""
-    post, broken = httpx.AsyncClient.post, [AttributeError("no peer")]
+    post = httpx.AsyncClient.post
+    broken = [AttributeError("no peer")]
 
     async def dying(self, url, **more):
         if "content" in more and broken:
@@ -180,7 +181,8 @@ async def test_the_log_has_the_text_that_was_signed(merchant, shop, logged):
     await paid(merchant)
     entry = (await logged(1))[0]
     headers = entry["request_headers"]
-    timestamp, nonce = headers["Wechatpay-Timestamp"], headers["Wechatpay-Nonce"]
+    timestamp = headers["Wechatpay-Timestamp"]
+    nonce = headers["Wechatpay-Nonce"]
     assert entry["signed_message"] == f"{timestamp}\n{nonce}\n{entry['request_body']}\n"
 
 

@@ -113,7 +113,8 @@ async def test_twenty_forced_refreshes_a_day_are_too_many_from_the_next_on(merch
     [("renew", 2_000, 45009, DAY), ("stable", 10_000, 45011, 60)],
 )
 def test_calls_have_quotas_by_day_and_by_minute(call, most, code, pause):
-    tokens, start = Tokens(), 1_700_000_000 // 60 * 60
+    tokens = Tokens()
+    start = 1_700_000_000 // 60 * 60
     for _ in range(most):
         getattr(tokens, call)("wx9", start)
     with pytest.raises(LoginError) as refused:

@@ -20,7 +20,8 @@ class Old:
     """Signs and verifies with the APIv2 key that the sandbox hands out."""
 
     def __init__(self, merchant: Merchant) -> None:
-        self.merchant, self.key = merchant, merchant.credentials["apiv2_key"]
+        self.merchant = merchant
+        self.key = merchant.credentials["apiv2_key"]
 
     def sign(self, fields: Fields, sign_type: str = "") -> str:
         pairs = "&".join(f"{k}={v}" for k, v in sorted(fields.items()) if v and k != "sign")

@@ -26,7 +26,9 @@ with exercise():
 class HangingChannel(voucher.VoucherChannel):
     """A bank whose answers never come."""
 
-    name, books, rank = "hanging", "hanging", 21
+    name = "hanging"
+    books = "hanging"
+    rank = 21
     scenes: Mapping[str, str] = {"h5": ""}
     notifications: Mapping[str, str] = {}
 

@@ -122,7 +122,8 @@ class Proxy:
         return HTTPResponse(body, captured["status"], headers)
 
     def _signature(self, body: bytes) -> dict[str, str]:
-        timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
+        timestamp = str(int(time.time()))
+        nonce = secrets.token_hex(16)
         text = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
         key = load_key(self.credentials["wechat_private_key_pem"])
         signature = key.sign(text, padding.PKCS1v15(), hashes.SHA256())

@@ -29,7 +29,8 @@ async def test_a_bad_refund_is_refused_and_the_field_is_named(
     running: RunningShop, body: dict[str, Any], field: str
 ) -> None:
     _, order_no, _ = await bought(running)
-    path, key = f"/api/admin/orders/{order_no}/refunds", {"Idempotency-Key": "k"}
+    path = f"/api/admin/orders/{order_no}/refunds"
+    key = {"Idempotency-Key": "k"}
     answer = await running.http.post(path, json=body, headers=ADMIN | key)
     assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
     assert answer.json()["field"] == field
@@ -42,7 +43,8 @@ async def test_a_refund_needs_the_token_a_key_and_an_order_that_is_paid(
     unpaid = await give_back(running, order["order_no"], 1)
     assert (unpaid.status_code, unpaid.json()["code"]) == (409, "REFUND_EXCEEDS")
     assert (await give_back(running, "250101nobody", 1)).status_code == 404
-    path, body = f"/api/admin/orders/{order['order_no']}/refunds", {"refund_fen": 1, "reason": "r"}
+    path = f"/api/admin/orders/{order['order_no']}/refunds"
+    body = {"refund_fen": 1, "reason": "r"}
     keyless = await running.http.post(path, json=body, headers=ADMIN)
     assert (keyless.status_code, keyless.json()["code"]) == (400, "IDEMPOTENCY_KEY_REQUIRED")
     stranger = await running.http.post(path, json=body, headers={"Idempotency-Key": "k"})
@@ -53,7 +55,8 @@ async def test_an_order_with_two_paid_parts_wants_to_know_which(running: Running
     """As a combined payment has: two shares of one order, none of them surplus."""
     _, order_no, number = await bought(running)
     share = await Share.get()
-    share.out_trade_no, share.transaction_id = "Stwin00000001", "4200twin"
+    share.out_trade_no = "Stwin00000001"
+    share.transaction_id = "4200twin"
     await share.clone(pk=None).save()
     which = await give_back(running, order_no, 100)
     assert (which.status_code, which.json()["code"]) == (400, "PART_REQUIRED")

@@ -81,10 +81,12 @@ class Counter:
 
     def take(self) -> tuple[int, int, list[str]]:
         """Return statements, commits and the texts since the last time."""
-        texts, commits = self.statements, self.commits
+        texts = self.statements
+        commits = self.commits
         if self.dialect != "sqlite":  # there each of them is a transaction that was counted
             commits += sum(text.startswith(ALONE) for text in texts)
-        self.statements, self.commits = [], 0
+        self.statements = []
+        self.commits = 0
         return len(texts), commits, texts
 
 
@@ -107,7 +109,8 @@ def counter(running: RunningShop, monkeypatch: pytest.MonkeyPatch) -> Counter:
 async def test_each_call_costs_no_more_statements_and_commits_than_its_budget(
     running: RunningShop, counter: Counter
 ) -> None:
-    buyer, wechat = await running.buyer(), WeChat(running)
+    buyer = await running.buyer()
+    wechat = WeChat(running)
     counter.take()
     spent: dict[str, tuple[int, int, list[str]]] = {}
     order = await buyer.order()

@@ -393,7 +393,8 @@ async def test_one_merchants_things_are_an_ordinary_order_of_that_merchant(
     started = (await buyer.start(order["order_no"])).json()
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
     await paid(running, buyer, order["order_no"])
-    payment, share = await Payment.get(), await Share.get()
+    payment = await Payment.get()
+    share = await Share.get()
     assert (payment.channel, payment.parties["mchid"]) == ("wechat", two_merchants)
     assert (share.out_trade_no, share.merchant) == (payment.number, two_merchants)
 

@@ -90,7 +90,8 @@ async def test_no_route_is_missing_in_the_document(running: RunningShop) -> None
 async def test_the_document_is_openapi(running: RunningShop) -> None:
     openapi = await document(running)
     assert openapi["openapi"] == "3.1.0"
-    text, shapes = str(openapi), openapi["components"]["schemas"]
+    text = str(openapi)
+    shapes = openapi["components"]["schemas"]
     assert set(re.findall(r"#/components/schemas/(\w+)", text)) == set(shapes)
     calls = [
         (path, verb, c) for path, verbs in openapi["paths"].items() for verb, c in verbs.items()
@@ -116,11 +117,14 @@ async def test_answers_to_posts_fit_the_document(running: RunningShop) -> None:
     await WeChat(running).notify(await WeChat(running).trade(started["out_trade_no"]))
     appid = running.app("miniprogram")["appid"]
     code = (await running.control("login-code", appid=appid, openid="oBuyer"))["code"]
-    fresh, number = await buyer.order(), started["out_trade_no"]
+    fresh = await buyer.order()
+    number = started["out_trade_no"]
     handed = await buyer.post(f"/api/orders/{fresh['order_no']}/handover")
-    token, item = handed.json()["token"], {"sku": "cup", "quantity": 1}
+    token = handed.json()["token"]
+    item = {"sku": "cup", "quantity": 1}
     key = {"Idempotency-Key": "k", **buyer.headers}
-    refund, admin = {"refund_fen": 1, "reason": "r"}, {"Idempotency-Key": "k", **ADMIN}
+    refund = {"refund_fen": 1, "reason": "r"}
+    admin = {"Idempotency-Key": "k", **ADMIN}
     posts: list[tuple[str, dict[str, str], Any, dict[str, str], int]] = [
         ("/api/sessions/miniprogram", {}, {"code": code}, {}, 200),
         ("/api/sessions/guest", {}, None, {}, 200),

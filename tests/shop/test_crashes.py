@@ -23,7 +23,8 @@ def kill(
     patch: pytest.MonkeyPatch, owner: object, name: str, *, after: bool = False, at: int = 1
 ) -> None:
     """Die when `name` is called for the `at`th time, or when it has done its work."""
-    inside, made = getattr(owner, name), list[None]()
+    inside = getattr(owner, name)
+    made = list[None]()
 
     async def killed(*args: Any, **more: Any) -> Any:
         made.append(None)

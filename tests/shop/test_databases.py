@@ -38,7 +38,8 @@ async def test_people_whose_openids_differ_only_in_case_are_two_buyers(
 
 
 async def test_idempotency_keys_that_differ_only_in_case_are_two(running: RunningShop) -> None:
-    buyer, body = await running.buyer(), {"items": [{"sku": "cup", "quantity": 1}]}
+    buyer = await running.buyer()
+    body = {"items": [{"sku": "cup", "quantity": 1}]}
     for key in ("Key-a", "kEY-A"):
         answer = await buyer.post("/api/orders", body, **{"Idempotency-Key": key})
         assert answer.status_code == 201
@@ -52,7 +53,8 @@ async def test_compare_and_set_tells_one_winner(running: RunningShop) -> None:
 
 async def test_a_claim_is_won_once_even_within_one_microsecond(running: RunningShop) -> None:
     await paying(running)
-    payment, lease = await Payment.get(), running.shop.clock.now() + LEASE
+    payment = await Payment.get()
+    lease = running.shop.clock.now() + LEASE
     rows = [await Payment.get(id=payment.id) for _ in range(8)]
     claims = [claim(row, lease) for row in rows]
     assert sorted(await asyncio.gather(*claims)) == [False] * 7 + [True]
@@ -62,8 +64,10 @@ async def test_cancel_and_payment_at_the_same_moment_end_in_one_of_both_without_
     running: RunningShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buyer, order, started = await paying(running)
-    wechat, ledger = WeChat(running), running.shop.checkout.ledger
-    inside, reached = ledger._move, asyncio.Event()
+    wechat = WeChat(running)
+    ledger = running.shop.checkout.ledger
+    inside = ledger._move
+    reached = asyncio.Event()
 
     async def slow(*args: Any, **more: Any) -> None:
         if not reached.is_set():
@@ -90,7 +94,8 @@ async def test_cancel_and_payment_at_the_same_moment_end_in_one_of_both_without_
 async def test_storm_of_payments_and_cancels_leaves_every_order_decided(
     running: RunningShop,
 ) -> None:
-    buyer, wechat = await running.buyer(), WeChat(running)
+    buyer = await running.buyer()
+    wechat = WeChat(running)
     orders = [await buyer.order() for _ in range(6)]
     started = [(await buyer.start(o["order_no"])).json()["out_trade_no"] for o in orders]
     notified = [wechat.notify(await wechat.trade(number)) for number in started]
@@ -108,8 +113,10 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
     if database_kind == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     buyer, order, started = await paying(running)
-    server, wechat = await servers.get(database_kind), WeChat(running)
-    inside, others = Writes.send, ["UPDATE checkout_order SET state = 'CLOSING'"]
+    server = await servers.get(database_kind)
+    wechat = WeChat(running)
+    inside = Writes.send
+    others = ["UPDATE checkout_order SET state = 'CLOSING'"]
 
     async def late(writes: Writes) -> None:
         if others:

@@ -49,7 +49,9 @@ class Tags(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.ids, self.targets, self.open = list[str](), set[str](), list[str]()
+        self.ids = list[str]()
+        self.targets = set[str]()
+        self.open = list[str]()
         self.feed(html)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
@@ -126,7 +128,8 @@ def test_no_word_is_about_a_call_or_a_shape_that_is_gone() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_openapi_has_the_example_where_it_belongs_and_it_fits(name: str) -> None:
-    call, example = CALLS[name], examples()[name]
+    call = CALLS[name]
+    example = examples()[name]
     answer = call["responses"][str(example.status)].get("content", {}).get("application/json")
     if answer:
         assert answer["example"] == example.answer

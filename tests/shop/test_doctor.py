@@ -32,7 +32,8 @@ class Watch:
 
 @pytest.fixture
 async def watch() -> AsyncIterator[tuple[Watch, httpx.AsyncClient, str]]:
-    watch, app = Watch(), Sanic(f"watch-{time.monotonic_ns()}", configure_logging=False)
+    watch = Watch()
+    app = Sanic(f"watch-{time.monotonic_ns()}", configure_logging=False)
     app.config.TOUCHUP = False
     app.add_route(watch.answer, "/", methods=["HEAD"])
     async with serve(app) as url, httpx.AsyncClient(trust_env=False) as http:

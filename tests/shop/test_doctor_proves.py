@@ -81,7 +81,8 @@ class Case:
 
 Findings = list[tuple[bool | None, str, str]]
 JSON = dict[str, str]
-MINIPROGRAM, ACCOUNT = "SHOP_MINIPROGRAM", "SHOP_OFFICIAL_ACCOUNT"
+MINIPROGRAM = "SHOP_MINIPROGRAM"
+ACCOUNT = "SHOP_OFFICIAL_ACCOUNT"
 KEYS = "API安全"
 #: without WeChat's word
 CASES = {

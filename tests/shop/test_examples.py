@@ -70,7 +70,8 @@ class Recorder:
 
     def keep(self, name: str, answer: httpx.Response, **request: Any) -> None:
         """Keep an example; what every client adds to a request by itself is left out."""
-        sent, came = answer.request.headers, answer.headers
+        sent = answer.request.headers
+        came = answer.headers
         self.recorded[name] = Example(
             method=answer.request.method,
             path=answer.request.url.raw_path.decode(),
@@ -283,7 +284,8 @@ class TestProvider:
 
 @pytest.mark.parametrize("name", ROUTES)
 def test_each_example_fits_the_shapes_of_its_call(name: str) -> None:
-    route, example = ROUTES[name], examples()[name]
+    route = ROUTES[name]
+    example = examples()[name]
     gives = route.gives[example.status]
     if gives is None:
         assert example.answer is None

@@ -45,7 +45,8 @@ async def test_the_token_of_a_forgotten_guest_sees_nothing_and_must_log_in(
 
 
 async def test_a_guest_who_claimed_an_order_stays(running: RunningShop) -> None:
-    buyer, claimer = await running.buyer(), await guest(running)
+    buyer = await running.buyer()
+    claimer = await guest(running)
     order_no = (await buyer.order())["order_no"]
     handed = (await buyer.post(f"/api/orders/{order_no}/handover")).json()
     claimed = await claimer.post("/api/handover", {"token": handed["token"]})

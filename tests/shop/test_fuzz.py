@@ -60,7 +60,8 @@ def harmless(answer: httpx.Response) -> None:
 
 
 async def test_json_that_is_nearly_right_is_answered_below_500(running: RunningShop) -> None:
-    buyer, ask = await running.buyer(), fetch(running)
+    buyer = await running.buyer()
+    ask = fetch(running)
     number = (await buyer.order())["order_no"]
     paths = ["/api/orders", "/api/sessions/miniprogram", "/api/sessions/guest"]
     paths += [f"/api/orders/{number}/payments", f"/api/orders/{number}/cancel"]
@@ -80,7 +81,8 @@ async def test_json_that_is_nearly_right_is_answered_below_500(running: RunningS
 
 
 async def test_strange_addresses_and_headers_are_answered_below_500(running: RunningShop) -> None:
-    buyer, ask = await running.buyer(), fetch(running)
+    buyer = await running.buyer()
+    ask = fetch(running)
     number = (await buyer.order())["order_no"]
     paths = ["/api/orders", f"/api/orders/{number}", "/api/me", "/api/products", "/healthz"]
     paths += ["/api/admin/orders", "/api/admin/payments", "/api/admin/notifications"]

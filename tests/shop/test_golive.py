@@ -129,7 +129,8 @@ def pay(dev: Development) -> None:
         buyer = {"Authorization": f"Bearer {token}", "Idempotency-Key": "golive"}
         cart = {"items": [{"sku": dev.skus()[0], "quantity": 1}]}
         order = dev.http.post("/api/orders", json=cart, headers=buyer).json()["order_no"]
-        path, scene = f"/api/orders/{order}/payments", {"scene": "miniprogram"}
+        path = f"/api/orders/{order}/payments"
+        scene = {"scene": "miniprogram"}
         invoke = dev.http.post(path, json=scene, headers=buyer).json()["invoke"]
         paid = http.post(f"{sandbox_at}/_sandbox/pay", json=invoke).json()
         assert paid["err_msg"] == "requestPayment:ok"

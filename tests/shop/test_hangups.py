@@ -40,7 +40,8 @@ async def test_a_storm_of_clients_that_hang_up_leaves_everything_usable(
     running: RunningShop,
 ) -> None:
     buyer, order, started = await paying(running)
-    wechat, port = WeChat(running), int(running.origin.rpartition(":")[2])
+    wechat = WeChat(running)
+    port = int(running.origin.rpartition(":")[2])
     notification = wechat.seal(await wechat.trade(started["out_trade_no"]))
     new = b'{"items":[{"sku":"cup","quantity":1}]}'
     pay = b'{"scene":"miniprogram"}'

@@ -17,7 +17,8 @@ from sandbox.protocols._huifu_keys import HUIFU_ID, keys
 from sandbox.sealing import sign
 from shop.app import build
 
-PATH, REFUND_PATH = "/notify/huifu/payment", "/notify/huifu/refund"
+PATH = "/notify/huifu/payment"
+REFUND_PATH = "/notify/huifu/refund"
 PREPAY = "/v2/trade/payment/jspay"
 
 
@@ -467,7 +468,8 @@ async def test_an_answer_to_another_close_closes_nothing(
     """A signed answer may be an old one that somebody plays again."""
     buyer, order, started = await begun(running)
     channel: Any = running.shop.checkout.channels["huifu"]
-    call, other = channel._client.call, {"req_seq_id": "another", "org_req_seq_id": "Sanother"}
+    call = channel._client.call
+    other = {"req_seq_id": "another", "org_req_seq_id": "Sanother"}
 
     async def answer(path: str, data: dict[str, str]) -> dict[str, Any]:
         if path.endswith("/close"):

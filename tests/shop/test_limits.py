@@ -235,7 +235,8 @@ async def test_the_live_payment_again_costs_no_switch_but_is_not_free_for_ever(
 async def test_a_stranger_who_knows_an_orders_number_does_not_use_up_its_starts(
     running: RunningShop, still: Seconds
 ) -> None:
-    buyer, stranger = await running.buyer("oOne"), await guest(running)
+    buyer = await running.buyer("oOne")
+    stranger = await guest(running)
     order = await buyer.order()
     for _ in range(NEW_PAYMENTS.burst):
         assert (await stranger.start(order["order_no"])).status_code == 404

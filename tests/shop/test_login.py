@@ -276,7 +276,8 @@ async def test_a_cookie_counts_for_a_change_only_from_our_own_page(
     running: RunningShop, browser: Browser
 ) -> None:
     await browser.http.get(await browser.start())
-    body, key = {"items": [{"sku": "cup", "quantity": 1}]}, {"Idempotency-Key": "k"}
+    body = {"items": [{"sku": "cup", "quantity": 1}]}
+    key = {"Idempotency-Key": "k"}
     for origin in (None, "https://evil.example", "null"):
         headers = key | ({"Origin": origin} if origin else {})
         answer = await browser.http.post("/api/orders", json=body, headers=headers)

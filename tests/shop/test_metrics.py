@@ -116,7 +116,8 @@ async def test_notifications_are_counted_by_outcome_and_reason(running: RunningS
     await wechat.send(body, serial="PUB_KEY_ID_900000")
     await wechat.send(wechat.seal(await wechat.trade(started["out_trade_no"]), key="k" * 32))
     await wechat.send(body)
-    numbers, name = await metrics(running), "shop_notifications_total"
+    numbers = await metrics(running)
+    name = "shop_notifications_total"
     assert numbers[f'{name}{{outcome="NOT_PROVED",reason="probe"}}'] == 1
     assert numbers[f'{name}{{outcome="NOT_PROVED",reason="attack"}}'] == 2
     assert numbers[f'{name}{{outcome="NOT_PROVED",reason="wrong_key"}}'] == 1

@@ -121,7 +121,8 @@ async def test_sub_merchant_as_payment_never_pays_sub_merchant_bs_order(
     running: RunningShop, party: str, value: str | None
 ) -> None:
     _, _, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     wechat.credentials = {**wechat.credentials, "apiv3_key": running.credentials["sp"]["apiv3_key"]}
     value = subs(running)[1] if value == "B" else value
     trade = await wechat.trade(number, **{party: value})

@@ -75,9 +75,11 @@ async def log_in(running: RunningShop) -> None:
 
 async def buy(running: RunningShop) -> None:
     """Let an order be placed, handed over, started twice, shown, paid, told twice; cancel one."""
-    browser, buyer = await guest(running), await running.buyer()
+    browser = await guest(running)
+    buyer = await running.buyer()
     order_no = (await browser.order())["order_no"]
-    key, item = {"Idempotency-Key": "k"}, {"sku": "cup", "quantity": 1}
+    key = {"Idempotency-Key": "k"}
+    item = {"sku": "cup", "quantity": 1}
     for _ in range(2):
         await buyer.post("/api/orders", {"items": [item]}, **key)
     token = (await browser.post(f"/api/orders/{order_no}/handover")).json()["token"]
@@ -94,7 +96,8 @@ async def buy(running: RunningShop) -> None:
 
 async def notify_payment(running: RunningShop, buyer: BuyerClient, started: dict[str, Any]) -> None:
     """Let the notification of a payment come twice, one of nobody's number, and one for others."""
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     await running.control("faults", notifications="drop")
     await buyer.pay(started["invoke"])
     await running.control("faults")

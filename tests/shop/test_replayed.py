@@ -139,7 +139,8 @@ async def test_a_prepay_is_answered_by_what_wechat_meant(
     running: RunningShop, proxy: Proxy, diary: Diary, path: Path
 ) -> None:
     captured = read(path)
-    means, code = captured["means"], code_of(captured)
+    means = captured["means"]
+    code = code_of(captured)
     buyer = await running.buyer()
     order_no = (await buyer.order())["order_no"]
     replay(proxy, captured)

@@ -59,7 +59,8 @@ async def test_quick_hooks_run_a_few_at_a_time() -> None:
 
 async def test_a_slow_hook_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "PATIENCE", 0)
-    watched, hooks = Watched(seconds=0.2), events.TOGETHER * 2
+    watched = Watched(seconds=0.2)
+    hooks = events.TOGETHER * 2
     await watched.rush(hooks)
     assert (watched.ran, watched.most) == (hooks, hooks)
 
@@ -103,7 +104,8 @@ async def test_a_rush_that_goes_on_does_not_keep_hooks_waiting(
 
 
 async def test_in_a_rush_the_sweep_looks_at_what_is_long_overdue_only() -> None:
-    work, until_when = Work(), []
+    work = Work()
+    until_when = []
 
     async def due(now: Any, _: int) -> list[Any]:
         until_when.append(now)

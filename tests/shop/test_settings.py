@@ -240,7 +240,8 @@ async def test_doctor_names_what_is_wrong(
 async def test_doctor_compares_key_and_certificate(
     running: RunningShop, good: dict[str, str], database_url: str, tmp_path: Path
 ) -> None:
-    key, certificate = tmp_path / "apiclient_key.pem", tmp_path / "apiclient_cert.pem"
+    key = tmp_path / "apiclient_key.pem"
+    certificate = tmp_path / "apiclient_cert.pem"
     certificate.write_text(running.credentials["merchant_certificate_pem"])
     key.write_text(running.credentials["merchant_private_key_pem"])
     right = await findings(good, database_url, SHOP_MERCHANT_KEY=str(key))

@@ -61,7 +61,8 @@ class Books:
         while rows := await Share.filter(id__gt=last).order_by("id").limit(500):
             for share in rows:
                 if share.transaction_id:
-                    number, transaction_id = share.out_trade_no, share.transaction_id
+                    number = share.out_trade_no
+                    transaction_id = share.transaction_id
                     yield BillRow(number, transaction_id, "PAID", share.total_fen)
             last = rows[-1].id
 
@@ -104,10 +105,12 @@ def reopen(url: str, now: datetime) -> None:
 async def test_a_backlog_is_swept_in_memory_that_does_not_grow_with_it(
     running: RunningShop, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, now = str(running.shop.settings.database_url), running.shop.clock.now()
+    url = str(running.shop.settings.database_url)
+    now = running.shop.clock.now()
     await fill(url, size, now=now)
     reopen(url, now)
-    channel, report = running.shop.checkout.channels["wechat"], dict[str, Any]()
+    channel = running.shop.checkout.channels["wechat"]
+    report = dict[str, Any]()
     monkeypatch.setattr(type(channel), "query", Books.query)
 
     async def sweep() -> None:

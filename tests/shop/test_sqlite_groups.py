@@ -18,14 +18,16 @@ class Disk:
     """A disk that takes as long as the test wants, and may be broken."""
 
     def __init__(self) -> None:
-        self.may_write, self.reached = asyncio.Event(), asyncio.Event()
+        self.may_write = asyncio.Event()
+        self.reached = asyncio.Event()
         self.commits = 0
         self.is_broken = False
 
 
 @pytest.fixture
 def disk(running: RunningShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    disk, commit = Disk(), SqliteTransaction.commit
+    disk = Disk()
+    commit = SqliteTransaction.commit
 
     async def watched(unit: SqliteTransaction) -> None:
         disk.commits += 1

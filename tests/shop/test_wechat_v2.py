@@ -14,7 +14,8 @@ from kit.running import BuyerClient, RunningShop
 from kit.waiting import until
 from sandbox.protocols import _v2_xml as xml
 
-PATH, REFUND_PATH = "/notify/wechat/v2/payment", "/notify/wechat/v2/refund"
+PATH = "/notify/wechat/v2/payment"
+REFUND_PATH = "/notify/wechat/v2/refund"
 
 
 @pytest.fixture(params=["MD5", "HMAC-SHA256"])
@@ -331,7 +332,8 @@ async def test_a_refund_notification_that_lies_changes_nothing(running: RunningS
     await paid(running, buyer, order["order_no"])
     await running.control("faults", notifications="drop")
     await give_back(running, order["order_no"], 100)
-    refund, share = await Refund.get(), await Share.get()
+    refund = await Refund.get()
+    share = await Share.get()
     fields = {
         "out_refund_no": refund.out_refund_no,
         "refund_id": "50300000",
@@ -355,7 +357,8 @@ async def test_a_copied_refund_notification_asks_once_a_minute_however_often_it_
     await paid(running, buyer, order["order_no"])
     await running.control("faults", notifications="drop")
     await give_back(running, order["order_no"], 100)
-    refund, share = await Refund.get(), await Share.get()
+    refund = await Refund.get()
+    share = await Share.get()
     fields = {
         "out_refund_no": refund.out_refund_no,
         "refund_id": "50300000",

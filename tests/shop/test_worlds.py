@@ -27,7 +27,8 @@ REAL_KEY_ID = "PUB_KEY_ID_0119000000012024010100000000000000"
 
 
 def private_pem(key: rsa.RSAPrivateKey) -> str:
-    kind, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    kind = serialization.PrivateFormat.PKCS8
+    plain = serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, kind, plain).decode()
 
 
@@ -133,7 +134,8 @@ def test_a_real_number_does_not_start_in_the_sandbox(keys: Keys, name: str, valu
 
 @pytest.mark.parametrize("what", ["mchid", "private_key", "apiv3_key", "key id", "public key"])
 async def test_an_embedder_is_refused_as_well(keys: Keys, what: str) -> None:
-    signer, theirs = keys.merchants[0].signer, keys.merchants[0]
+    signer = keys.merchants[0].signer
+    theirs = keys.merchants[0]
     merchant = Merchant(
         mchid=theirs.mchid if what == "mchid" else "1900000001",
         serial="A" * 40,

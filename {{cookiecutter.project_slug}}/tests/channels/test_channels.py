@@ -100,7 +100,8 @@ class Life:
         """Place the order."""
         self.buyer = await self.side.buyer()
         order = await self.buyer.cart(*(skus or ("longjing",)))
-        self.order_no, self.total_fen = order["order_no"], order["total_fen"]
+        self.order_no = order["order_no"]
+        self.total_fen = order["total_fen"]
 
     async def start(self, scene: str = "") -> tuple[int, str]:
         """Ask for a payment; return status and code of the answer."""
@@ -179,7 +180,9 @@ def test_a_channel_whose_other_side_nobody_plays_says_what_to_write() -> None:
 
 async def test_paid_once_by_its_notification(life: Life, hooks: list[str]) -> None:
     await life.pay()
-    payment, share, order = await Payment.get(), await Share.get(), await Order.get()
+    payment = await Payment.get()
+    share = await Share.get()
+    order = await Order.get()
     assert (payment.state, payment.channel, payment.live) == ("PAID", life.side.name, None)
     assert (share.out_trade_no, share.total_fen) == (life.number, life.total_fen)
     assert share.transaction_id
@@ -370,7 +373,8 @@ async def test_refunded_to_the_last_fen(life: Life, hooks: list[str]) -> None:
         await life.sweeps(3, 61)
     refunds = await Refund.all().order_by("id")
     assert [refund.state for refund in refunds] == ["SUCCESS", "SUCCESS"]
-    share, order = await Share.get(), await Order.get()
+    share = await Share.get()
+    order = await Order.get()
     assert (share.reserved_fen, share.refunded_fen) == (life.total_fen, life.total_fen)
     assert (order.state, order.refunded_fen, order.refunding_fen) == (
         "REFUNDED",
@@ -452,7 +456,8 @@ async def test_several_merchants_are_paid_at_once_or_it_says_that_it_cannot(
     assert await life.start() == (201, "")
     assert await life.side.pay(life.buyer, life.started)
     await life.become("PAID")
-    payment, shares = await Payment.get(), await Share.all().order_by("id")
+    payment = await Payment.get()
+    shares = await Share.all().order_by("id")
     assert (payment.state, payment.number[-1]) == ("PAID", "C")
     assert [share.total_fen for share in shares] == [6800, 3600]
     assert len({share.transaction_id for share in shares}) == 2

@@ -91,7 +91,8 @@ async def test_every_refusal_is_understood(path: Path) -> None:
 
 @pytest.mark.parametrize("path", having(set(KINDS)), ids=lambda path: path.stem)
 async def test_a_refusal_of_somebody_else_is_not_believed(path: Path) -> None:
-    answer, other = read(path), rsa.generate_private_key(65537, 1024)
+    answer = read(path)
+    other = rsa.generate_private_key(65537, 1024)
     with pytest.raises(errors.HuifuNotProved):
         await CALLS[answer["call"]](client(answer["body"], other), answer["body"])
 

@@ -26,7 +26,8 @@ VECTORS = {
     for vector in json.loads(Path(__file__).with_name("vectors.json").read_text("utf-8"))["vectors"]
 }
 ENVELOPE = VECTORS["aggregator.rsa_sha256.envelope"]
-CASES, THEIRS = ENVELOPE["cases"], sign.public_key(ENVELOPE["public_key_spki_base64"])
+CASES = ENVELOPE["cases"]
+THEIRS = sign.public_key(ENVELOPE["public_key_spki_base64"])
 OURS = rsa.generate_private_key(65537, 2048)
 Answers = Callable[[httpx.Request], httpx.Response]
 

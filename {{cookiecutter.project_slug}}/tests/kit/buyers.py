@@ -62,7 +62,8 @@ class Browser:
     """A browser inside WeChat: it keeps cookies and follows no redirect by itself."""
 
     def __init__(self, running: RunningShop, openid: str) -> None:
-        self.running, self.openid = running, openid
+        self.running = running
+        self.openid = openid
         self.http = http_client(running.origin, timeout=30)
 
     async def start(self, return_to: str = "/") -> str:

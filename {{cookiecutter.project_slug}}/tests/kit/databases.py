@@ -40,7 +40,9 @@ class Server:
 
     def __init__(self, kind: str) -> None:
         name, default = SERVERS[kind]
-        self.kind, self.name, self.url = kind, name, os.environ.get(name) or default
+        self.kind = kind
+        self.name = name
+        self.url = os.environ.get(name) or default
         self.database = f"shop_test_{secrets.token_hex(4)}"
 
     @property

@@ -15,7 +15,8 @@ _numbers = count(1)
 
 async def new_order(state: str = "OPEN", **more: Any) -> Order:
     """Write an order of 100 fen straight into the table."""
-    n, now = next(_numbers), Clock().now()
+    n = next(_numbers)
+    now = Clock().now()
     row = {"order_no": f"{n:012}", "buyer": "buyer", "state": state, "total_fen": 100}
     row |= {"idempotency_key": str(n), "request_hash": ""}
     return await Order.create(**row | more, created_at=now, expires_at=now + timedelta(minutes=30))
@@ -23,7 +24,8 @@ async def new_order(state: str = "OPEN", **more: Any) -> Order:
 
 async def new_payment(order: Order, state: str = "NEW", *, live: bool = False) -> Payment:
     """Write a payment of an order, with its one share, straight into the tables."""
-    number, now = f"S{next(_numbers):012}", Clock().now()
+    number = f"S{next(_numbers):012}"
+    now = Clock().now()
     payment = await Payment.create(
         order_id=order.id,
         number=number,

@@ -145,7 +145,8 @@ def settings(
 def partner(credentials: dict[str, Any], *, sub_app: bool = False) -> dict[str, str]:
     """Return the settings of a shop that is a service provider's; its mini program may be the sub
     merchant's own."""
-    sp, sub = credentials["sp"], credentials["sub"][0]
+    sp = credentials["sp"]
+    sub = credentials["sub"][0]
     own = {app["kind"].upper(): app for app in sp["apps"]}
     subs = {app["kind"].upper(): app for app in sub["apps"]}
     mini = subs["MINIPROGRAM"] if sub_app else own["MINIPROGRAM"]

@@ -29,7 +29,8 @@ class WeChat:
     """Makes notifications: true ones, and correctly signed wrong ones."""
 
     def __init__(self, running: RunningShop) -> None:
-        self.running, self.credentials = running, running.credentials
+        self.running = running
+        self.credentials = running.credentials
 
     async def trade(self, out_trade_no: str, **changes: Any) -> dict[str, Any]:
         """Build what WeChat says of a paid number of ours; a change to None removes the field."""
@@ -55,7 +56,8 @@ class WeChat:
 
     def seal(self, trade: dict[str, Any], *, key: str = "", **envelope: Any) -> bytes:
         """Encrypt a trade into the body of a notification."""
-        nonce, kind = secrets.token_hex(6), envelope.pop("original_type", "transaction")
+        nonce = secrets.token_hex(6)
+        kind = envelope.pop("original_type", "transaction")
         cipher = AESGCM((key or self.credentials["apiv3_key"]).encode())
         sealed = cipher.encrypt(nonce.encode(), json.dumps(trade).encode(), b"transaction")
         resource = {
@@ -77,7 +79,8 @@ class WeChat:
 
     def headers(self, body: bytes, *, age: int = 0, pem: str = "", **changes: Any) -> Any:
         """Sign a body; `changes` replaces headers afterwards, None removes one."""
-        timestamp, nonce = str(int(time.time()) - age), secrets.token_hex(16)
+        timestamp = str(int(time.time()) - age)
+        nonce = secrets.token_hex(16)
         key = load_key(pem or self.credentials["wechat_private_key_pem"])
         text = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
         signature = base64.b64encode(key.sign(text, padding.PKCS1v15(), hashes.SHA256())).decode()

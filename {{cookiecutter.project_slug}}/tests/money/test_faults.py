@@ -102,7 +102,8 @@ async def test_rule_4_an_unmatched_notification_is_tried_again_for_a_day(
     running: RunningShop, hours: int, outcome: str
 ) -> None:
     _, _, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     trade = await wechat.trade(number)
     await Share.all().update(out_trade_no="Sanother")
     await Payment.all().update(due_at=None)
@@ -121,7 +122,8 @@ async def test_rule_4_an_unmatched_notification_is_tried_again_for_a_day(
 
 async def some_refund(order: Order) -> Refund:
     """Write a refund of this order down, whatever its state."""
-    n, now = await Refund.all().count(), order.created_at
+    n = await Refund.all().count()
+    now = order.created_at
     payment = await Payment.create(
         order_id=order.id, number=f"{order.order_no}{n}", channel="wechat", scene="native",
         product="native", payer="", total_fen=1, state="PAID", parties={}, request="", prepay={},
@@ -173,7 +175,9 @@ async def test_rule_9_a_function_that_hangs_counts_as_failed_and_is_tried_again(
     running: RunningShop, monkeypatch: pytest.MonkeyPatch, diary: Diary
 ) -> None:
     _, _, started = await paying(running)
-    wechat, heard, never = WeChat(running), list[str](), asyncio.Event()
+    wechat = WeChat(running)
+    heard = list[str]()
+    never = asyncio.Event()
 
     async def hangs_once(_: Order, event_id: str) -> None:
         heard.append(event_id)
@@ -202,7 +206,8 @@ async def test_rule_9_an_event_whose_process_died_is_run_by_the_sweep_within_fiv
     running: RunningShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, started = await paying(running)
-    wechat, heard = WeChat(running), list[str]()
+    wechat = WeChat(running)
+    heard = list[str]()
     with monkeypatch.context() as patch:
         patch.setattr("checkout.events.Events._start", lambda *_: None)
         await wechat.notify(await wechat.trade(started["out_trade_no"]))
@@ -221,7 +226,8 @@ async def test_rule_9_an_event_whose_process_died_is_run_by_the_sweep_within_fiv
 async def test_rule_9_several_sweeps_at_once_run_an_event_once(
     running: RunningShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wechat, heard = WeChat(running), list[str]()
+    wechat = WeChat(running)
+    heard = list[str]()
 
     async def fails(_: Order, event_id: str) -> None:
         raise RuntimeError("not now")

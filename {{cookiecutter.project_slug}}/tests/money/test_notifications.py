@@ -23,7 +23,8 @@ from kit.wechat import PATH, WeChat
 @EVERY_DATABASE
 async def test_rule_3_a_true_notification_pays_payment_and_order_once(running: RunningShop) -> None:
     _, order, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     assert (await wechat.notify(await wechat.trade(number))).status_code == 204
     payment = await Payment.get(number=number)
     assert (payment.state, payment.live) == ("PAID", None)
@@ -38,7 +39,8 @@ async def test_rule_4_a_hundred_copies_on_eight_connections_make_one_transition(
     running: RunningShop,
 ) -> None:
     _, order, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     body = wechat.seal(await wechat.trade(number))
     limits = httpx.Limits(max_connections=8)
     async with httpx.AsyncClient(limits=limits, timeout=60, trust_env=False) as many:
@@ -88,7 +90,8 @@ async def test_rule_3_a_signed_notification_that_does_not_fit_never_pays(
     running: RunningShop, diary: Diary, case: str
 ) -> None:
     _, _, started = await paying(running)
-    wechat, (changes, reason) = WeChat(running), WRONG[case]
+    wechat = WeChat(running)
+    changes, reason = WRONG[case]
     number = started["out_trade_no"]
     answer = await wechat.notify(await wechat.trade(number, **changes))
     assert answer.status_code == 204
@@ -197,7 +200,8 @@ async def crash() -> None:
 
 async def nothing_is_left(number: str) -> bool:
     """Tell whether the books know nothing of a payment's notification."""
-    payment, share = await Payment.get(number=number), await Share.get(out_trade_no=number)
+    payment = await Payment.get(number=number)
+    share = await Share.get(out_trade_no=number)
     return (
         (payment.state, payment.paid_at, share.transaction_id) == ("OPEN", None, None)
         and (await Order.get()).state == "OPEN"
@@ -212,7 +216,8 @@ async def test_rule_4_a_crash_before_the_commit_leaves_nothing_and_a_copy_pays(
     running: RunningShop,
 ) -> None:
     _, order, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     body = wechat.seal(await wechat.trade(number))
     with before_each_commit(crash):
         answer = await wechat.send(body)
@@ -250,9 +255,11 @@ async def test_rule_4_a_copy_waits_for_a_first_one_that_is_not_committed(
 ) -> None:
     """Nothing is answered 204 before it is committed, a copy neither."""
     _, _, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     body = wechat.seal(await wechat.trade(number))
-    is_written, may_end = asyncio.Event(), asyncio.Event()
+    is_written = asyncio.Event()
+    may_end = asyncio.Event()
 
     async def slow() -> None:
         if not is_written.is_set():
@@ -278,7 +285,8 @@ async def test_rule_4_our_deadline_answers_500_and_the_copy_is_told_once_it_is_c
     running: RunningShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, started = await paying(running)
-    wechat, wait = WeChat(running), asyncio.Event()
+    wechat = WeChat(running)
+    wait = asyncio.Event()
     body = wechat.seal(await wechat.trade(started["out_trade_no"]))
 
     async def slow() -> None:
@@ -298,7 +306,8 @@ async def test_rule_5_an_operator_lists_and_replays_what_is_settled_without_effe
     running: RunningShop,
 ) -> None:
     _, _, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     body = wechat.seal(await wechat.trade(number, amount={"total": 1}))
     await wechat.send(body)
     listed = await running.http.get("/api/admin/notifications?outcome=REFUSED", headers=ADMIN)
@@ -334,7 +343,8 @@ async def unmatched(running: RunningShop, wechat: WeChat, number: str) -> bytes:
 @pytest.mark.parametrize("how", ["copy", "replay", "sweep", "all at once"])
 async def test_rule_4_an_unmatched_one_is_decided_again(running: RunningShop, how: str) -> None:
     _, order, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     body = await unmatched(running, wechat, number)
     if how in ("sweep", "all at once"):
         await running.advance(61)
@@ -379,7 +389,8 @@ async def test_rule_8_a_second_transaction_for_a_paid_payment_is_an_alarm(
     running: RunningShop, diary: Diary
 ) -> None:
     _, _, started = await paying(running)
-    wechat, number = WeChat(running), started["out_trade_no"]
+    wechat = WeChat(running)
+    number = started["out_trade_no"]
     await wechat.notify(await wechat.trade(number))
     first = (await Share.get()).transaction_id
     await wechat.notify(await wechat.trade(number))
@@ -406,7 +417,8 @@ async def test_a_payments_request_id_is_in_the_log_line_of_its_notification(
 ) -> None:
     buyer = await running.buyer()
     order_no = (await buyer.order())["order_no"]
-    path, body = f"/api/orders/{order_no}/payments", {"scene": "miniprogram"}
+    path = f"/api/orders/{order_no}/payments"
+    body = {"scene": "miniprogram"}
     started = (await buyer.post(path, body, **{"X-Request-ID": "follow-me-0001"})).json()
     wechat = WeChat(running)
     await wechat.notify(await wechat.trade(started["out_trade_no"]))

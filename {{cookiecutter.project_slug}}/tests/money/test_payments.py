@@ -143,8 +143,10 @@ async def test_rule_2_a_close_whose_answer_proves_nothing_is_settled_by_a_query(
 async def test_rule_2_twenty_parallel_requests_make_one_payment_and_one_prepay(
     running: RunningShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    buyer, channel = await running.buyer(), running.shop.checkout.channels["wechat"]
-    number, inside = (await buyer.order())["order_no"], channel.prepay
+    buyer = await running.buyer()
+    channel = running.shop.checkout.channels["wechat"]
+    number = (await buyer.order())["order_no"]
+    inside = channel.prepay
 
     async def slow(payment: Payment) -> dict[str, str]:
         await asyncio.sleep(0.2)  # WeChat takes so long that everybody comes meanwhile

@@ -40,7 +40,8 @@ keys = count(1)
 @pytest.fixture
 async def ledger(database_url: str) -> AsyncIterator[Ledger]:
     await database.connect(database_url)
-    clock, work = Clock(), Work()
+    clock = Clock()
+    work = Work()
     yield Ledger(clock, Events(Hooks(), clock, work), work)
     assert await work.drain(seconds=5) == 0
     await database.close()
@@ -83,7 +84,8 @@ async def begin(ledger: Ledger, share: Share, fen: int) -> Refund | None:
     """Reserve a refund of ours; None when the share has no room for it."""
 
     async def once() -> Refund | None:
-        now, fresh = Clock().now(), await Share.get(id=share.id)
+        now = Clock().now()
+        fresh = await Share.get(id=share.id)
         if fresh.reserved_fen + fen > fresh.total_fen:
             return None
         refund = Refund(
@@ -125,7 +127,8 @@ async def hear(
         "total_fen": share.total_fen, "parties": {},
     }  # fmt: skip
     trade: Any = fitting | changes
-    query, now = Query("query, test"), Clock().now()
+    query = Query("query, test")
+    now = Clock().now()
     arrival = Arrival("wechat", "refund", f"key{next(keys)}", {}, b"", now)
     source = query if by == "query" else arrival
     return await ledger.record_refund("wechat", RefundTrade(**trade), source, adopts=adopts)
@@ -235,7 +238,8 @@ async def test_two_hundred_refunds_at_once_take_no_more_than_was_paid_and_no_mor
 
     async def wanted(share: Share, fen: int) -> bool:
         """Call again with the same key while the books are too busy."""
-        order, key = await Order.get(id=share.payment.order_id), str(next(keys))
+        order = await Order.get(id=share.payment.order_id)
+        key = str(next(keys))
         while True:
             try:
                 return (await refunds.start(order.order_no, fen, "r", key)).is_new
@@ -354,7 +358,8 @@ async def step(ledger: Ledger, share: Share, verb: str, fen: int, which: int) ->
         return
     if verb == "platform":
         made = Refund(out_refund_no=f"P{next(keys)}", refund_fen=fen)
-        word, by = WORDS[which % 4], ("query", "notification")[fen % 2]
+        word = WORDS[which % 4]
+        by = ("query", "notification")[fen % 2]
         await hear(ledger, made, share, word, by=by, adopts=True)
         return
     rows = await Refund.filter(share_id=share.id).order_by("id")
@@ -400,7 +405,8 @@ async def test_a_refund_that_two_hear_of_at_once_moves_once(
 async def test_a_refund_of_the_platform_that_two_tell_at_once_is_written_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    share, made = await paid(), Refund(out_refund_no="P", refund_fen=40)
+    share = await paid()
+    made = Refund(out_refund_no="P", refund_fen=40)
 
     async def hear_success() -> Outcome:
         return await hear(ledger, made, share, "SUCCESS", by="notification", adopts=True)

@@ -239,7 +239,8 @@ async def test_rule_10_a_rejected_refund_that_turns_up_is_done_and_counts_for_th
     await running.control("faults", answers={"refund": "refuse"}, times=1)
     await give_back(running, order_no, 300)
     await sweep_until(running, "REJECTED")
-    refund, share = await Refund.get(), await Share.get()
+    refund = await Refund.get()
+    share = await Share.get()
     assert share.reserved_fen == 0
     await running.shop.checkout.channels["wechat"].refund(refund, share)  # an earlier sending
     await running.advance(600)
@@ -293,7 +294,8 @@ async def test_rule_10_the_html_403_of_a_proxy_rejects_nothing(
     running: RunningShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, order_no, number = await bought(running)
-    inside, refused = running.shop.http.send, list[bytes]()
+    inside = running.shop.http.send
+    refused = list[bytes]()
 
     async def send(request: httpx.Request, **options: Any) -> httpx.Response:
         if request.method == "POST" and request.url.path.endswith("/refunds"):
@@ -481,7 +483,8 @@ async def test_rule_8_money_paid_twice_goes_back_by_itself(running: RunningShop)
     await until(lambda: Refund.exists())
     await sweep_until(running, "SUCCESS")
     refund = await Refund.get().select_related("share__payment")
-    share, surplus = refund.share, refund.share.payment
+    share = refund.share
+    surplus = refund.share.payment
     assert refund.out_refund_no == share.out_trade_no + "S"
     assert (refund.origin, surplus.surplus, surplus.state) == ("surplus", True, "PAID")
     shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
@@ -573,7 +576,8 @@ async def test_rule_8_a_surplus_refund_that_is_refused_is_never_rejected_and_tri
         for _ in range(3):
             await running.shop.checkout.sweep_once()
             await running.advance(301)
-        refund, share = await Refund.get(), await Share.get()
+        refund = await Refund.get()
+        share = await Share.get()
         assert (refund.state, share.reserved_fen) == ("PENDING", PRICE)
         assert diary.alarms.count("surplus refund refused: a person must decide") == day
         for _ in range(22):

@@ -40,7 +40,8 @@ keys = count(1)
 @pytest.fixture
 async def ledger(database_url: str) -> AsyncIterator[Ledger]:
     await database.connect(database_url)
-    clock, work = Clock(), Work()
+    clock = Clock()
+    work = Work()
     yield Ledger(clock, Events(Hooks(), clock, work), work)
     assert await work.drain(seconds=5) == 0
     await database.close()
@@ -123,7 +124,8 @@ async def hear(ledger: Ledger, payment: Payment, *, by: str, **changes: Any) -> 
     }  # fmt: skip
     share: Any = fitting | changes
     trade = Trade(payment.number, share["state"], PARTIES, [TradeShare(**share)])
-    query, now = Query("query, test"), Clock().now()
+    query = Query("query, test")
+    now = Clock().now()
     arrival = Arrival("wechat", "payment", f"key{next(keys)}", {}, b"", now)
     await ledger.record(["wechat"], trade, query if by == "query" else arrival)
 

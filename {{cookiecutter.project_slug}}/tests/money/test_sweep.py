@@ -158,7 +158,8 @@ async def test_rule_9_each_event_runs_once_after_it_succeeds_and_again_after_it_
     await buyer.pay(started["invoke"])
     await until(lambda: Event.exists())
     await running.shop.checkout.work.drain(seconds=5)
-    event_id, now = f"{order['order_no']}-on_paid", running.shop.clock.now()
+    event_id = f"{order['order_no']}-on_paid"
+    now = running.shop.clock.now()
     assert heard == [event_id], "right after the commit"
     event = await Event.get()
     assert timedelta(0) < event.due_at - now <= timedelta(seconds=5)

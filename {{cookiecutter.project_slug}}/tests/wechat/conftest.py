@@ -54,7 +54,8 @@ class World:
         **changed: str | None,
     ) -> dict[str, str]:
         """Return the headers of a message of WeChat; `changed` replaces or (None) drops some."""
-        timestamp, nonce = str(int(self.now - age)), "593BEC0C930BF1AFEB40B4A08C8FB242"
+        timestamp = str(int(self.now - age))
+        nonce = "593BEC0C930BF1AFEB40B4A08C8FB242"
         message = sign.response_message(timestamp, nonce, body)
         headers: dict[str, str | None] = {
             "Wechatpay-Timestamp": timestamp,

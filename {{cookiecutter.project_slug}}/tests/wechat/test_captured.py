@@ -86,7 +86,8 @@ def test_every_file_says_where_its_answer_is_from(path: Path) -> None:
 @pytest.mark.parametrize("path", ERRORS, ids=lambda path: path.stem)
 async def test_every_error_is_understood(world: Any, path: Path, signed: bool) -> None:
     answer = read(path)
-    means, content = answer["means"], answer.get("body", {})
+    means = answer["means"]
+    content = answer.get("body", {})
     if means == "not explained" and signed:
         return  # these come from a server before anybody signs
     error = await failure(world, answer, world.signed(body_of(answer)) if signed else {})

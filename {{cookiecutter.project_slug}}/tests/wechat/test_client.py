@@ -22,7 +22,8 @@ from wechat.errors import (
 )
 
 PATH = "/v3/pay/transactions/jsapi"
-MAIN, STANDBY = "api.mch.weixin.qq.com", "standby.test"
+MAIN = "api.mch.weixin.qq.com"
+STANDBY = "standby.test"
 
 
 class Network:

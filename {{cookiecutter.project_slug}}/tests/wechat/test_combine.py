@@ -117,7 +117,8 @@ async def test_query_and_close_name_the_whole_order_and_every_part(world: Any) -
 
     seen: list[Any] = []
     paid = trade(sub(FIRST), sub(SECOND))
-    client, number = world.client(answer), ORDER["combine_out_trade_no"]
+    client = world.client(answer)
+    number = ORDER["combine_out_trade_no"]
     combined = await combine.query(client, number)
     numbers = [FIRST.numbers(), SECOND.numbers()]
     await combine.close(

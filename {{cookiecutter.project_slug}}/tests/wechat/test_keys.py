@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from wechat import keys
 from wechat.errors import KeyMaterialError, WeChatError
 
-PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
+PEM = serialization.Encoding.PEM
+DER = serialization.Encoding.DER
 PKCS8 = serialization.PrivateFormat.PKCS8
 PKCS1 = serialization.PrivateFormat.TraditionalOpenSSL
 SPKI = serialization.PublicFormat.SubjectPublicKeyInfo

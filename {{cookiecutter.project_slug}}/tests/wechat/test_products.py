@@ -121,11 +121,13 @@ async def test_a_partner_names_both_merchants_in_query_and_close(world: Any) -> 
 
     targets: list[str] = []
     bodies: list[bytes] = []
-    client, number = world.client(answer), PAID["out_trade_no"]
+    client = world.client(answer)
+    number = PAID["out_trade_no"]
     transaction = await transactions.query(client, SUB_APP, number)
     await transactions.query_by_id(client, SUB_APP, PAID["transaction_id"])
     await transactions.close(client, SUB_APP, number)
-    both, base = "?sp_mchid=1230000109&sub_mchid=1900000109", "/v3/pay/partner/transactions"
+    both = "?sp_mchid=1230000109&sub_mchid=1900000109"
+    base = "/v3/pay/partner/transactions"
     assert targets == [
         f"{base}/out-trade-no/{number}{both}",
         f"{base}/id/{PAID['transaction_id']}{both}",

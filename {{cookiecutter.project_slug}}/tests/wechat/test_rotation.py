@@ -9,7 +9,8 @@ import pytest
 
 from wechat.errors import DecryptFailed, NotSent, OutcomeUnknown, Refused, SignatureInvalid
 
-OLD, NEW = "1A" * 20, "2B" * 20
+OLD = "1A" * 20
+NEW = "2B" * 20
 BODY = b'{"id":"1"}'
 
 
@@ -118,7 +119,8 @@ async def test_an_answer_signed_by_a_new_certificate_is_believed_too(world: Any)
     station = Station(world, OLD)
     client = without_key(world, station)
     await client.get("/v3/x")
-    station.serials, station.signer = [OLD, NEW], NEW
+    station.serials = [OLD, NEW]
+    station.signer = NEW
     assert await client.get("/v3/x") == {"ok": 1}
     assert station.downloads == 2
 

@@ -60,7 +60,8 @@ PAID = {
 )
 def test_the_published_signs_come_out(name: str, sign_type: str) -> None:
     vector = VECTORS[name]
-    fields, key = {**vector["params"], "empty": "", "sign": "x"}, vector["apiv2_key"]
+    fields = {**vector["params"], "empty": "", "sign": "x"}
+    key = vector["apiv2_key"]
     assert v2_sign.text_to_sign(fields, key) == f"{vector['string_a']}&key={key}"
     assert v2_sign.sign(fields, key, sign_type) == vector["signature"]
 
@@ -74,7 +75,8 @@ def test_the_published_key_of_refund_notifications_comes_out() -> None:
 
 
 def seal(secret: bytes, plain: bytes) -> str:
-    padder, cipher = PKCS7(128).padder(), Cipher(algorithms.AES(secret), modes.ECB()).encryptor()
+    padder = PKCS7(128).padder()
+    cipher = Cipher(algorithms.AES(secret), modes.ECB()).encryptor()
     padded = padder.update(plain) + padder.finalize()
     return base64.b64encode(cipher.update(padded) + cipher.finalize()).decode()
 
@@ -241,7 +243,8 @@ def captured_fields(answer: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize("path", CAPTURED, ids=lambda path: path.stem)
 async def test_every_captured_answer_is_understood(path: Path) -> None:
     answer = read(path)
-    fields, means = captured_fields(answer), answer["means"]
+    fields = captured_fields(answer)
+    means = answer["means"]
     proved = fields["return_code"] == "SUCCESS"
     with pytest.raises(KINDS.get(means, (Refused,))) as caught:
         await client(fields if proved else v2_xml.build(fields)).call("/pay/x", {"a": "1"})
@@ -360,7 +363,8 @@ def test_a_refund_notification_opens_with_the_key_alone() -> None:
 
 
 async def test_a_bill_is_unpacked_or_missing_or_broken() -> None:
-    day, packed = date(2026, 11, 20), gzip.compress(b"bill")
+    day = date(2026, 11, 20)
+    packed = gzip.compress(b"bill")
 
     async def fetch(answer: Any) -> bytes | None:
         return await v2_refunds.download_bill(client(answer), "wx", day)

@@ -109,8 +109,11 @@ def sign(key: bytes, text: str) -> str:
 class VoucherChannel:
     """Translate between our payment and the bank's numbers."""
 
-    name, books, rank = "voucher", "voucher", 20
-    close_after, least_seconds = 0, 0
+    name = "voucher"
+    books = "voucher"
+    rank = 20
+    close_after = 0
+    least_seconds = 0
     scenes: Mapping[str, str] = {"native": ""}
     widget_scenes: Sequence[str] = ()
     notifications: Mapping[str, str] = {PATH: "payment"}
@@ -198,7 +201,8 @@ class VoucherChannel:
     ) -> ch.Proved | ch.NotOurs | ch.ReasonToAsk:
         try:
             sealed = json.loads(body)
-            text, signature = str(sealed["text"]), str(sealed["sign"])
+            text = str(sealed["text"])
+            signature = str(sealed["sign"])
         except (ValueError, KeyError, TypeError):
             raise ch.NotProved("not the bank's", code="undecodable") from None
         if not hmac.compare_digest(sign(self._key, text), signature):
