@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from kit.running import merchant_settings
 
 from bakes import LOCAL, PROJECT
 from running import SECONDS, answers, free_port, until
@@ -84,22 +85,11 @@ def sandbox(folder: Path) -> Iterator[str]:
 def settings_of(url: str, **more: str) -> Mapping[str, str]:
     """Return the settings with which a shop works at this sandbox."""
     credentials = httpx.get(f"{url}/_sandbox/credentials", trust_env=False).json()
-    apps = {app["kind"].upper(): app for app in credentials["apps"]}
     return {
         "SHOP_SANDBOX_URL": url,
         "SHOP_PUBLIC_URL": "http://127.0.0.1:8000",
         "SHOP_SECRET_KEY": "a-secret-of-the-tests-0123456789abcdef",
-        "SHOP_MCHID": credentials["mchid"],
-        "SHOP_MERCHANT_SERIAL": credentials["merchant_serial"],
-        "SHOP_MERCHANT_KEY": credentials["merchant_private_key_pem"],
-        "SHOP_APIV3_KEY": credentials["apiv3_key"],
-        "SHOP_WECHATPAY_PUBLIC_KEY_ID": credentials["public_key_id"],
-        "SHOP_WECHATPAY_PUBLIC_KEY": credentials["public_key_pem"],
-        "SHOP_MINIPROGRAM_APPID": apps["MINIPROGRAM"]["appid"],
-        "SHOP_MINIPROGRAM_SECRET": apps["MINIPROGRAM"]["secret"],
-        "SHOP_OFFICIAL_ACCOUNT_APPID": apps["OFFICIAL_ACCOUNT"]["appid"],
-        "SHOP_OFFICIAL_ACCOUNT_SECRET": apps["OFFICIAL_ACCOUNT"]["secret"],
-        "SHOP_APP_APPID": apps["APP"]["appid"],
+        **merchant_settings(credentials),
         **more,
     }
 

@@ -8,7 +8,7 @@ from checkout.config import ConfigError, Env
 from checkout.models import Event, Order, Payment, Refund, Share
 from kit import owner
 from kit.books import calls, compare, moves, next_noon, outcomes
-from kit.buyers import ADMIN
+from kit.buyers import ADMIN, become
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
 from kit.owner import Product
@@ -23,8 +23,7 @@ PATH = "/notify/wechat/combine"
 def two_merchants(running: RunningShop, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let the cup belong to the other merchant; return its number."""
     other = str(running.credentials["others"][0]["mchid"])
-    cup = Product("cup", "白瓷杯", 3600, other)
-    monkeypatch.setattr(owner, "PRODUCTS", (*owner.PRODUCTS[:3], cup))
+    monkeypatch.setattr(owner, "PRODUCTS", owner.selling_for(other))
     return other
 
 
@@ -76,13 +75,6 @@ async def states() -> tuple[str, str]:
     return (await Payment.get()).state, (await Order.get()).state
 
 
-async def paid(running: RunningShop, buyer: BuyerClient, order_no: str) -> None:
-    async def is_paid() -> bool:
-        return await buyer.state(order_no) == "PAID"
-
-    await until(is_paid)
-
-
 @EVERY_DATABASE
 @pytest.mark.parametrize("scene", ["miniprogram", "native", "h5", "app"])
 async def test_one_payment_pays_two_merchants(
@@ -106,7 +98,7 @@ async def test_one_payment_pays_two_merchants(
     }
     control = {"native": "scan", "h5": "h5"}.get(scene, "pay")
     assert (await running.control(control, **form))["err_msg"].endswith(("ok", ":0"))
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     assert await states() == ("PAID", "PAID")
     assert await outcomes() == [("APPLIED", "")]
     assert await Event.filter(kind="on_paid").count() == 1
@@ -246,7 +238,7 @@ async def test_another_scene_closes_the_combined_payment_first(running: RunningS
         assert (await running.at_wechat(share.out_trade_no))["trade_state"] == "CLOSED"
     assert len({share.out_trade_no for share in await Share.all()}) == 4
     await running.control("scan", code_url=second.json()["code_url"])
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
 
 
 async def test_the_former_name_of_the_channel_is_understood(running: RunningShop) -> None:
@@ -303,7 +295,7 @@ async def test_each_part_is_refunded_alone_by_its_merchant_and_the_bills_agree(
 ) -> None:
     buyer, order, started, _, shares = await begun(running)
     await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     unclear = await refund(running, order["order_no"], "k1")
     assert (unclear.status_code, unclear.json()["code"]) == (400, "PART_REQUIRED")
     for n, share in enumerate(shares):
@@ -342,7 +334,7 @@ async def test_each_part_is_refunded_alone_by_its_merchant_and_the_bills_agree(
 async def test_one_parts_refund_may_fail_while_the_others_succeeds(running: RunningShop) -> None:
     buyer, order, started, _, shares = await begun(running)
     await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     await running.control("faults", refunds="closed", times=1)
     for n, share in enumerate(shares):
         await refund(running, order["order_no"], f"k{n}", out_trade_no=share.out_trade_no)
@@ -360,7 +352,7 @@ async def test_one_parts_refund_may_fail_while_the_others_succeeds(running: Runn
 async def test_one_merchants_back_off_does_not_hold_the_others_refund(running: RunningShop) -> None:
     buyer, order, started, _, shares = await begun(running)
     await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     await running.control("faults", refunds="not_enough", times=1)
     for n, share in enumerate(shares):
         await refund(running, order["order_no"], f"k{n}", out_trade_no=share.out_trade_no)
@@ -374,7 +366,7 @@ async def test_one_merchants_back_off_does_not_hold_the_others_refund(running: R
 async def test_a_refund_in_a_merchant_platform_is_adopted_by_its_part(running: RunningShop) -> None:
     buyer, order, started, _, shares = await begun(running)
     await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     await running.control("refund", out_trade_no=shares[1].out_trade_no, refund=50)
     await running.advance(5)
 
@@ -392,7 +384,7 @@ async def test_one_merchants_things_are_an_ordinary_order_of_that_merchant(
     order = await buyer.cart("cup")
     started = (await buyer.start(order["order_no"])).json()
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     payment = await Payment.get()
     share = await Share.get()
     assert (payment.channel, payment.parties["mchid"]) == ("wechat", two_merchants)

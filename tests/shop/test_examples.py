@@ -3,7 +3,6 @@
 UPDATE_EXAMPLES=1 writes the file anew, from what came.
 """
 
-import dataclasses
 import json
 import os
 import re
@@ -156,11 +155,7 @@ async def settled(condition: Callable[[], Awaitable[object]]) -> None:
 def two_merchants(running: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the cup be another merchant's."""
     other = running.credentials["others"][0]["mchid"]
-    products = [
-        dataclasses.replace(product, merchant=other) if product.sku == "cup" else product
-        for product in owner.PRODUCTS
-    ]
-    monkeypatch.setattr(owner, "PRODUCTS", tuple(products))
+    monkeypatch.setattr(owner, "PRODUCTS", owner.selling_for(other))
 
 
 def key(text: str) -> dict[str, str]:

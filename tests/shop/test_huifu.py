@@ -1,17 +1,19 @@
 """Huifu on the same ledger: pays, closes, refunds, recovers, and its statement agrees."""
 
 import json
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from checkout.config import ConfigError, Env
 from checkout.models import Event, Order, Payment, Refund, Share
+from kit import buyers
 from kit.books import calls, compare, moves, next_noon, outcomes
-from kit.buyers import also_official, give_back
+from kit.buyers import become, give_back, paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
-from kit.running import BuyerClient, RunningShop, settings
+from kit.running import RunningShop, settings
 from kit.waiting import until
 from sandbox.protocols._huifu_keys import HUIFU_ID, keys
 from sandbox.sealing import sign
@@ -39,35 +41,8 @@ def more_settings() -> Any:
     return of_huifu
 
 
-async def begun(
-    running: RunningShop, scene: str = "miniprogram"
-) -> tuple[BuyerClient, dict[str, Any], dict[str, Any]]:
-    """Bring a buyer to a cashier of Huifu."""
-    buyer = await running.buyer()
-    if scene == "jsapi":
-        await also_official(running, buyer)
-    order = await buyer.order()
-    answer = await wish(buyer, order["order_no"], scene)
-    assert answer.status_code == 201, answer.text
-    return buyer, order, answer.json()
-
-
-async def wish(buyer: BuyerClient, order_no: str, scene: str = "miniprogram") -> Any:
-    path = f"/api/orders/{order_no}/payments"
-    return await buyer.post(path, {"scene": scene, "channel": "huifu"})
-
-
-async def become(buyer: BuyerClient, order_no: str, state: str) -> None:
-    async def has() -> bool:
-        return await buyer.state(order_no) == state
-
-    await until(has)
-
-
-async def sweeps(running: RunningShop, times: int, seconds: float) -> None:
-    for _ in range(times):
-        await running.advance(seconds)
-        await running.shop.checkout.sweep_once()
+begun = partial(paying, channel="huifu")
+bought = partial(buyers.bought, channel="huifu")
 
 
 async def notification(**changes: Any) -> dict[str, str]:
@@ -143,7 +118,7 @@ async def test_a_lost_notification_is_found_by_the_sweep(running: RunningShop) -
     buyer, order, started = await begun(running)
     await running.control("faults", notifications="drop")
     await buyer.pay(started["invoke"])
-    await sweeps(running, 1, 6)
+    await running.sweeps(1, 6)
     assert await buyer.state(order["order_no"]) == "PAID"
 
 
@@ -152,7 +127,7 @@ async def test_it_is_not_closed_in_the_first_minute_but_then(running: RunningSho
     answer = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "CLOSING")
     assert await calls(running, "/scanpay/close") == []
-    await sweeps(running, 4, 30)
+    await running.sweeps(4, 30)
     assert (await Order.get()).state == "CLOSED"
     assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
     assert (await buyer.pay(started["invoke"]))["err_msg"] != "requestPayment:ok"
@@ -169,7 +144,7 @@ async def test_a_close_that_is_under_way_is_asked_for_until_it_is_proved(
     assert len(await calls(running, "/scanpay/closequery")) == 1
     assert (await Payment.get()).state == "OPEN"
     await buyer.pay(started["invoke"], outcome="fail")
-    await sweeps(running, 3, 30)
+    await running.sweeps(3, 30)
     assert (await Order.get()).state == "CLOSED"
 
 
@@ -178,7 +153,7 @@ async def test_an_order_that_nobody_pays_expires_and_is_closed_at_huifu(
 ) -> None:
     _, _, started = await begun(running)
     await running.advance(31 * 60)
-    await sweeps(running, 3, 30)
+    await running.sweeps(3, 30)
     assert (await Order.get()).state == "CLOSED"
     assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
 
@@ -190,12 +165,12 @@ async def test_a_prepay_of_unknown_outcome_is_repeated_word_for_word(
     await running.control("faults", answers={"prepay": fault}, times=1)
     buyer = await running.buyer()
     order = await buyer.order()
-    status = (await wish(buyer, order["order_no"])).status_code
+    status = (await buyer.start(order["order_no"], channel="huifu")).status_code
     assert status == (502 if fault == "wrong_key" else 503)
     assert (await Payment.get()).state == "NEW"
     if fault == "wrong_key":  # it was accepted: the number is spent and its pay_info is lost
         return
-    started = (await wish(buyer, order["order_no"])).json()
+    started = (await buyer.start(order["order_no"], channel="huifu")).json()
     bodies = {c["request_body"] for c in await calls(running, PREPAY)}
     assert len(bodies) == 1
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
@@ -207,26 +182,27 @@ async def test_an_accepted_order_whose_answer_was_lost_gives_way_to_a_new_number
 ) -> None:
     await running.control("faults", answers={"prepay": "reset_after"}, times=1)
     buyer = await running.buyer()
-    order = await buyer.order()
-    assert (await wish(buyer, order["order_no"])).status_code == 503
+    order_no = (await buyer.order())["order_no"]
+    assert (await buyer.start(order_no, channel="huifu")).status_code == 503
     first = await Payment.get()
-    again = await wish(buyer, order["order_no"])  # 20000000: spent, and not closed in a minute
+    again = await buyer.start(order_no, channel="huifu")  # 20000000: spent, and open for a minute
     assert (again.status_code, again.json()["code"]) == (409, "PAYMENT_IN_PROGRESS")
-    await sweeps(running, 2, 31)
-    assert (await wish(buyer, order["order_no"])).status_code == 409  # now it is closed
-    started = await wish(buyer, order["order_no"])
+    await running.sweeps(2, 31)
+    closing = await buyer.start(order_no, channel="huifu")
+    assert closing.status_code == 409  # now it is closed
+    started = await buyer.start(order_no, channel="huifu")
     assert started.status_code == 201, started.text
     assert started.json()["out_trade_no"] != first.number
     assert (await running.at_wechat(first.number))["trade_state"] == "CLOSED"
     await buyer.pay(started.json()["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    await become(buyer, order_no, "PAID")
 
 
 async def test_wechat_closes_huifu_before_it_takes_over(running: RunningShop) -> None:
     buyer, order, started = await begun(running)
     refused = await buyer.start(order["order_no"])
     assert (refused.status_code, refused.json()["code"]) == (409, "PAYMENT_IN_PROGRESS")
-    await sweeps(running, 4, 30)
+    await running.sweeps(4, 30)
     assert (await buyer.start(order["order_no"])).status_code == 201
     assert (await running.at_wechat(started["out_trade_no"]))["trade_state"] == "CLOSED"
 
@@ -287,21 +263,13 @@ async def test_a_notification_that_is_not_proved_is_not_stored(
 async def test_a_refund_goes_back_by_its_own_numbers_and_the_statement_agrees(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
-    assert (await give_back(running, order["order_no"], 100)).status_code == 202
+    _, order_no, _ = await bought(running)
+    assert (await give_back(running, order_no, 100)).status_code == 202
     await running.advance(4)
 
-    async def done() -> bool:
-        return (await Refund.get()).state == "SUCCESS"
-
-    async def answered() -> list[dict[str, Any]]:
-        return await calls(running, REFUND_PATH)
-
-    await until(done)
-    await until(answered)
-    answers = [(c["status"], c["response_body"]) for c in await answered()]
+    await until(lambda: Refund.exists(state="SUCCESS"))
+    await until(lambda: calls(running, REFUND_PATH))
+    answers = [(c["status"], c["response_body"]) for c in await calls(running, REFUND_PATH)]
     assert answers == [(200, f"RECV_ORD_ID_{(await Refund.get()).out_refund_no}")]
     assert (await Order.get()).refunded_fen == 100
     assert (await compare(running, await next_noon(running)))[0] == []
@@ -310,12 +278,10 @@ async def test_a_refund_goes_back_by_its_own_numbers_and_the_statement_agrees(
 async def test_a_refund_whose_notification_is_lost_is_asked_for_by_its_own_number(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    _, order_no, _ = await bought(running)
     await running.control("faults", notifications="drop")
-    assert (await give_back(running, order["order_no"], 100)).status_code == 202
-    await sweeps(running, 2, 61)
+    assert (await give_back(running, order_no, 100)).status_code == 202
+    await running.sweeps(2, 61)
     refund = await Refund.get()
     assert refund.state == "SUCCESS"
     asked = json.loads((await calls(running, "/refundquery"))[0]["request_body"])["data"]
@@ -323,12 +289,10 @@ async def test_a_refund_whose_notification_is_lost_is_asked_for_by_its_own_numbe
 
 
 async def test_a_missing_line_of_the_statement_is_named(running: RunningShop) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    _, _, number = await bought(running)
     day = await next_noon(running)
     await running.control("faults", bill="missing_row")
-    assert started["out_trade_no"] in str((await compare(running, day))[0])
+    assert number in str((await compare(running, day))[0])
 
 
 @pytest.mark.parametrize(
@@ -361,21 +325,19 @@ async def test_a_number_that_huifu_never_got_is_closed_when_the_order_ends(
     await running.control("faults", answers={"prepay": "reset_before"}, times=1)
     buyer = await running.buyer()
     order = await buyer.order()
-    assert (await wish(buyer, order["order_no"])).status_code == 503
+    assert (await buyer.start(order["order_no"], channel="huifu")).status_code == 503
     await running.advance(31 * 60)
-    await sweeps(running, 3, 61)
+    await running.sweeps(3, 61)
     assert (await Order.get()).state == "CLOSED"
     assert (await Payment.get()).state == "CLOSED"
 
 
 async def test_a_refund_of_a_later_day_is_asked_for_by_its_own_day(running: RunningShop) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    _, order_no, _ = await bought(running)
     await running.advance(86400)
     await running.control("faults", notifications="drop")
-    assert (await give_back(running, order["order_no"], 100)).status_code == 202
-    await sweeps(running, 2, 61)
+    assert (await give_back(running, order_no, 100)).status_code == 202
+    await running.sweeps(2, 61)
     assert (await Refund.get()).state == "SUCCESS"
 
 
@@ -384,20 +346,15 @@ async def test_a_refund_of_the_console_is_heard_of_confirmed_and_in_the_books(
     running: RunningShop,
 ) -> None:
     """Huifu finds a refund by its day alone: the notification of the console's tells it."""
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
-    made = await running.control("refund", out_trade_no=started["out_trade_no"], refund=700)
+    _, _, number = await bought(running)
+    made = await running.control("refund", out_trade_no=number, refund=700)
     await running.advance(600)
-
-    async def is_refunded() -> bool:
-        return await Refund.exists(state="SUCCESS")
-
-    await until(is_refunded)
+    await until(lambda: Refund.exists(state="SUCCESS"))
     refund = await Refund.get()
     assert (refund.out_refund_no, refund.origin) == (made["out_refund_no"], "merchant_platform")
-    assert (await Order.get()).refunded_fen == 700
-    too_much = await give_back(running, order["order_no"], order["total_fen"] - 699)
+    order = await Order.get()
+    assert order.refunded_fen == 700
+    too_much = await give_back(running, order.order_no, order.total_fen - 699)
     assert (too_much.status_code, too_much.json()["code"]) == (409, "REFUND_EXCEEDS")
     assert (await compare(running, await next_noon(running)))[0] == []
 
@@ -405,11 +362,9 @@ async def test_a_refund_of_the_console_is_heard_of_confirmed_and_in_the_books(
 async def test_a_refund_of_the_console_that_no_query_confirms_is_recorded_by_the_sweep(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    _, _, number = await bought(running)
     await running.control("faults", answers={"refund_query": "500"})
-    await running.control("refund", out_trade_no=started["out_trade_no"], refund=700)
+    await running.control("refund", out_trade_no=number, refund=700)
     await running.advance(600)
 
     async def is_open() -> bool:
@@ -418,16 +373,14 @@ async def test_a_refund_of_the_console_that_no_query_confirms_is_recorded_by_the
     await until(is_open)
     assert await Refund.all().count() == 0
     await running.control("faults")
-    await sweeps(running, 1, 61)
+    await running.sweeps(1, 61)
     assert (await Refund.get()).state == "SUCCESS"
 
 
 async def test_a_refund_of_the_console_that_is_under_way_is_followed_by_its_day(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    await bought(running)
     share = await Share.get()
     made = await running.control("refund", out_trade_no=share.out_trade_no, refund=700)
     payment = await Payment.get()
@@ -442,7 +395,7 @@ async def test_a_refund_of_the_console_that_is_under_way_is_followed_by_its_day(
     )  # fmt: skip
     assert (await Refund.get()).state == "PROCESSING"
     await running.control("faults", notifications="drop")
-    await sweeps(running, 2, 61)
+    await running.sweeps(2, 61)
     assert (await Refund.get()).state == "SUCCESS"
 
 
@@ -489,15 +442,13 @@ async def test_an_answer_to_another_close_closes_nothing(
 async def test_a_refunds_notification_without_org_hf_seq_id_ends_the_refund(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    _, order_no, number = await bought(running)
     await running.control("faults", notifications="drop")
-    await give_back(running, order["order_no"], 100)
+    await give_back(running, order_no, 100)
     refund = await Refund.get()
     form = await notification(
         req_seq_id=refund.out_refund_no, trans_type="TRANS_REFUND", hf_seq_id=refund.refund_id,
-        trans_amt=None, ord_amt="1.00", org_req_seq_id=started["out_trade_no"],
+        trans_amt=None, ord_amt="1.00", org_req_seq_id=number,
         req_date=json.loads(refund.request)["req_date"], end_time=None,
         org_req_date=json.loads(refund.request)["org_req_date"],
         trans_finish_time="20260102030405",
@@ -510,12 +461,10 @@ async def test_a_refunds_notification_without_org_hf_seq_id_ends_the_refund(
 async def test_the_banks_reason_of_a_failed_refund_is_in_the_log(
     running: RunningShop, diary: Diary
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await become(buyer, order["order_no"], "PAID")
+    _, order_no, _ = await bought(running)
     await running.control("faults", refunds="closed", notifications="drop")
-    await give_back(running, order["order_no"], 100)
-    await sweeps(running, 2, 61)
+    await give_back(running, order_no, 100)
+    await running.sweeps(2, 61)
     assert (await Refund.get()).state == "CLOSED"
     reason = "收款账户状态异常，退款失败"
     assert {fields["bank_message"] for fields in diary.fields("not refunded")} == {reason}

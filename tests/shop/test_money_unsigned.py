@@ -26,12 +26,6 @@ def more_settings(proxy: Proxy) -> Any:
     return lambda _: {"SHOP_SANDBOX_URL": proxy.url}
 
 
-async def sweeps(running: RunningShop, times: int, seconds: int) -> None:
-    for _ in range(times):
-        await running.advance(seconds)
-        await running.shop.checkout.sweep_once()
-
-
 async def refunds_there(running: RunningShop, number: str) -> list[tuple[int, str]]:
     return [
         (made["refund"], made["status"]) for made in (await running.at_wechat(number))["refunds"]
@@ -47,12 +41,12 @@ async def test_rule_7_an_unsigned_404_at_close_and_query_ends_no_watch_over_a_cl
     await running.control("faults", notifications="drop")
     await buyer.pay(started["invoke"], force=True)
     proxy.unsigned("ORDER_NOT_EXIST", 404, "query", "close")
-    await sweeps(running, 12, 601)
+    await running.sweeps(12, 601)
     payment = await Payment.get()
     assert (payment.state, payment.looks) == ("CLOSED", 0)
     assert payment.due_at is not None
     proxy.mend()
-    await sweeps(running, 6, 61)
+    await running.sweeps(6, 61)
     assert ((await Payment.get()).state, (await Order.get()).state) == ("PAID", "CLOSED")
     assert await refunds_there(running, started["out_trade_no"]) == [(PRICE, "SUCCESS")]
 
@@ -63,13 +57,13 @@ async def test_rule_7_order_paid_keeps_a_closed_payment_due_while_the_query_says
     buyer, order, _ = await paying(running)
     await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     proxy.unsigned("ORDER_PAID", 400, "close")  # and the signed query says CLOSED
-    await sweeps(running, 6, 601)
+    await running.sweeps(6, 601)
     payment = await Payment.get()
     assert (payment.state, payment.looks) == ("CLOSED", 0)
     assert payment.due_at is not None
     assert diary.alarms.count("WeChat says that a closed payment is paid") == 6
     proxy.mend()
-    await sweeps(running, 3, 601)
+    await running.sweeps(3, 601)
     assert (await Payment.get()).due_at is None
 
 
@@ -88,7 +82,7 @@ async def test_rule_10_a_refund_that_was_done_is_not_rejected_by_what_nobody_sig
         proxy.unsigned("INVALID_REQUEST", 403, "refund")
     proxy.unsigned("RESOURCE_NOT_EXISTS", 404, "refund_query")
     await give_back(running, order_no, 300)
-    await sweeps(running, 8, 301)
+    await running.sweeps(8, 301)
     assert (await Refund.get()).state == "PENDING"
     refusals = diary.fields("refund refused, but nobody signs it")
     assert bool(refusals) is (refused == "json"), "a page of a web server is no refusal"
@@ -96,7 +90,7 @@ async def test_rule_10_a_refund_that_was_done_is_not_rejected_by_what_nobody_sig
     again = await give_back(running, order_no, PRICE - 299)
     assert (again.status_code, again.json()["code"]) == (409, "REFUND_EXCEEDS")
     proxy.mend()
-    await sweeps(running, 4, 301)
+    await running.sweeps(4, 301)
     assert [refund.state for refund in await Refund.all()] == ["SUCCESS"]
     assert await refunds_there(running, number) == [(300, "SUCCESS")]
     share = await Share.get()
@@ -110,9 +104,9 @@ async def test_rule_10_a_refusal_with_wechats_code_counts_unsigned_and_a_signed_
     _, order_no, number = await bought(running)
     proxy.unsigned("INVALID_REQUEST", 403, "refund")
     await give_back(running, order_no, 300)
-    await sweeps(running, 1, 200)
+    await running.sweeps(1, 200)
     assert (await Refund.get()).state == "PENDING"
-    await sweeps(running, 1, 101)
+    await running.sweeps(1, 101)
     assert (await Refund.get()).state == "REJECTED"
     assert (await Share.get()).reserved_fen == 0
     assert await refunds_there(running, number) == []

@@ -8,10 +8,9 @@ from checkout.config import ConfigError, Env
 from checkout.models import Order, Payment
 from kit import owner
 from kit.books import calls, compare, next_noon, outcomes
-from kit.buyers import also_official, give_back, guest, paying
+from kit.buyers import also_official, become, give_back, guest, paying
 from kit.databases import EVERY_DATABASE
-from kit.owner import Product
-from kit.running import BuyerClient, RunningShop, partner, settings
+from kit.running import RunningShop, partner, settings
 from kit.waiting import until
 from kit.wechat import WeChat
 from shop.app import build
@@ -39,15 +38,7 @@ def subs(running: RunningShop) -> list[str]:
 
 def sells_for(monkeypatch: pytest.MonkeyPatch, merchant: str) -> None:
     """Let the cup belong to another sub merchant."""
-    cup = Product("cup", "杯", 3600, merchant)
-    monkeypatch.setattr(owner, "PRODUCTS", (*owner.PRODUCTS[:3], cup))
-
-
-async def paid(running: RunningShop, buyer: BuyerClient, order_no: str) -> None:
-    async def is_paid() -> bool:
-        return await buyer.state(order_no) == "PAID"
-
-    await until(is_paid)
+    monkeypatch.setattr(owner, "PRODUCTS", owner.selling_for(merchant))
 
 
 @EVERY_DATABASE
@@ -66,7 +57,7 @@ async def test_a_sub_merchants_payment_goes_all_the_way(
         not sub_app,
     )
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     await running.shop.checkout.payments.ask(await Payment.get(), "test")
     assert await outcomes() == [("APPLIED", "")]
     answer = await give_back(running, order["order_no"], 100)
@@ -101,7 +92,7 @@ async def test_every_scene_has_a_provider(running: RunningShop, scene: str) -> N
         name: started[name] for name in started.keys() & {"h5_url", "code_url"}
     }
     assert (await running.control(control, **form))["err_msg"].endswith(("ok", ":0"))
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     assert (await calls(running, f"/partner/transactions/{scene}"))[0]["status"] == 200
 
 

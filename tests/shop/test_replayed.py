@@ -128,12 +128,6 @@ async def paid(running: RunningShop, captured: Captured) -> str:
     return order_no
 
 
-async def sweeps(running: RunningShop, times: int, seconds: int) -> None:
-    for _ in range(times):
-        await running.advance(seconds)
-        await running.shop.checkout.sweep_once()
-
-
 @answering("prepay")
 async def test_a_prepay_is_answered_by_what_wechat_meant(
     running: RunningShop, proxy: Proxy, diary: Diary, path: Path
@@ -199,13 +193,13 @@ async def test_a_query_without_a_result_moves_nothing(
     captured = read(path)
     buyer, order_no, started = await begun(running, captured)
     replay(proxy, captured)
-    await sweeps(running, 2, 40)
+    await running.sweeps(2, 40)
     assert proxy.replaced
     assert (await Payment.get()).state == "OPEN"
     check_alarms(diary, captured, *["query failed"] if captured["means"] == "refused" else [])
     proxy.mend()
     await buyer.pay(started["invoke"])
-    await sweeps(running, 1, 700)
+    await running.sweeps(1, 700)
     assert await buyer.state(order_no) == "PAID"
 
 
@@ -218,7 +212,7 @@ async def test_a_close_that_is_not_proved_closes_nothing(
     replay(proxy, captured)
     await running.advance(301)
     answer = await buyer.post(f"/api/orders/{order_no}/cancel")
-    await sweeps(running, 2, 61)
+    await running.sweeps(2, 61)
     assert proxy.replaced
     check_alarms(diary, captured)
     if captured["status"] == 204:
@@ -227,7 +221,7 @@ async def test_a_close_that_is_not_proved_closes_nothing(
     assert (answer.status_code, answer.json()["state"]) == (202, "CLOSING")
     assert (await Payment.get()).state == "OPEN"
     proxy.mend()
-    await sweeps(running, 3, 61)
+    await running.sweeps(3, 61)
     assert ((await Payment.get()).state, (await Order.get()).state) == ("CLOSED", "CLOSED")
 
 
@@ -247,7 +241,7 @@ async def test_a_refund_that_is_postponed_waits_and_one_that_is_refused_is_named
     if is_no:
         check_alarms(diary, captured, "refund refused")
         return
-    await sweeps(running, 6, 120)
+    await running.sweeps(6, 120)
     after = await Refund.get()
     assert (after.state, after.refused_at) == ("PENDING", None)
     assert len(proxy.replaced) > 1, "it is tried again"
@@ -255,7 +249,7 @@ async def test_a_refund_that_is_postponed_waits_and_one_that_is_refused_is_named
     events = ["refund waits"] if funds else ["refund unknown"] if fails(captured) else []
     check_alarms(diary, captured, *events)
     proxy.mend()
-    await sweeps(running, 6, 120)
+    await running.sweeps(6, 120)
     done = await Refund.get()
     assert (done.state, done.out_refund_no) == ("SUCCESS", refund.out_refund_no)
     assert done.request == refund.request
@@ -314,13 +308,13 @@ async def test_later_is_not_no_in_any_channel(
         proxy.replay({"means": "later", "call": call} | answer)
         proxy.replaced.clear()
         while not proxy.replaced:
-            await sweeps(running, 1, 301)
+            await running.sweeps(1, 301)
         refund = await Refund.get()
         assert (refund.state, refund.refused_at) == ("PENDING", None), answer
         assert refund.trouble.startswith(code_of({"call": call} | answer))
     proxy.mend()
     while (await Refund.get()).state in ("PENDING", "PROCESSING"):
-        await sweeps(running, 1, 301)
+        await running.sweeps(1, 301)
     done = await Refund.get()
     assert (done.state, done.out_refund_no) == ("SUCCESS", first.out_refund_no)
     assert done.request == first.request
@@ -340,11 +334,11 @@ async def test_a_refund_that_a_query_does_not_know_is_not_given_up_while_it_is_u
     await running.control("faults", notifications="drop")
     await give_back(running, order_no, 100)
     replay(proxy, captured)
-    await sweeps(running, 4, 130)
+    await running.sweeps(4, 130)
     assert proxy.replaced
     assert (await Refund.get()).state == "PROCESSING"
     proxy.mend()
-    await sweeps(running, 2, 4000)
+    await running.sweeps(2, 4000)
     assert (await Refund.get()).state == "SUCCESS"
 
 
@@ -382,7 +376,7 @@ async def test_an_answer_that_nobody_signed_well_is_named_at_every_verb(
             assert (answer.status_code, answer.json()["code"]) == (502, "WECHAT_UNPROVED")
             assert answer.json()["wechat_request_id"] == request_id(captured)
         elif verb == "query":
-            await sweeps(running, 1, 6)
+            await running.sweeps(1, 6)
         else:
             assert (await buyer.post(f"/api/orders/{order_no}/cancel")).status_code == 202
     event = "an answer's signature does not hold: wrong public key?"
@@ -397,6 +391,6 @@ async def test_the_books_agree_through_a_proxy_that_passes_everything_on(
     """The proxy itself falsifies nothing."""
     order_no = await paid(running, {"call": "prepay"})
     await give_back(running, order_no, 100)
-    await sweeps(running, 2, 61)
+    await running.sweeps(2, 61)
     assert (await compare(running, await next_noon(running)))[0] == []
     assert proxy.replaced == []

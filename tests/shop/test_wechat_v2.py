@@ -1,16 +1,18 @@
 """APIv2 on the same ledger: pays, closes late, refunds, recovers, and its bill agrees."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from checkout.bill import BEIJING
 from checkout.models import Event, Order, Payment, Refund, Share
+from kit import buyers
 from kit.books import calls, compare, moves, next_noon, outcomes
-from kit.buyers import give_back
+from kit.buyers import become, give_back, paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
-from kit.running import BuyerClient, RunningShop
+from kit.running import RunningShop
 from kit.waiting import until
 from sandbox.protocols import _v2_xml as xml
 
@@ -31,23 +33,8 @@ def more_settings(sign_type: str) -> Any:
     }
 
 
-async def begun(
-    running: RunningShop, scene: str = "miniprogram"
-) -> tuple[BuyerClient, dict[str, Any], dict[str, Any]]:
-    """Bring a buyer to the cashier of APIv2."""
-    buyer = await running.buyer()
-    order = await buyer.order()
-    path = f"/api/orders/{order['order_no']}/payments"
-    answer = await buyer.post(path, {"scene": scene, "channel": "wechat_v2"})
-    assert answer.status_code == 201, answer.text
-    return buyer, order, answer.json()
-
-
-async def paid(running: RunningShop, buyer: BuyerClient, order_no: str) -> None:
-    async def is_paid() -> bool:
-        return await buyer.state(order_no) == "PAID"
-
-    await until(is_paid)
+begun = partial(paying, channel="wechat_v2")
+bought = partial(buyers.bought, channel="wechat_v2")
 
 
 async def notification(running: RunningShop, sign_type: str, /, **changes: str) -> bytes:
@@ -68,6 +55,23 @@ async def notification(running: RunningShop, sign_type: str, /, **changes: str) 
     return xml.build({**fields, "sign": xml.sign(fields, key, sign_type)})
 
 
+async def refund_notification(running: RunningShop) -> bytes:
+    """Write a notification that the one refund went back, sealed."""
+    refund = await Refund.get()
+    share = await Share.get()
+    fields = {
+        "out_refund_no": refund.out_refund_no,
+        "refund_id": "50300000",
+        "out_trade_no": share.out_trade_no,
+        "transaction_id": str(share.transaction_id),
+        "refund_fee": str(refund.refund_fen),
+        "total_fee": str(share.total_fen),
+        "refund_status": "SUCCESS",
+    }
+    sealed = xml.seal(running.credentials["apiv2_key"], xml.build(fields, "root"))
+    return xml.build({"return_code": "SUCCESS", "req_info": sealed})
+
+
 @EVERY_DATABASE
 @pytest.mark.parametrize("scene", ["miniprogram", "native", "h5"])
 async def test_it_pays_end_to_end(running: RunningShop, scene: str) -> None:
@@ -75,7 +79,7 @@ async def test_it_pays_end_to_end(running: RunningShop, scene: str) -> None:
     control = {"native": "scan", "h5": "h5"}.get(scene, "pay")
     form = started.get("invoke") or {k: v for k, v in started.items() if k.endswith("url")}
     assert (await running.control(control, **form))["err_msg"].endswith("ok")
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     assert await outcomes() == [("APPLIED", "")]
     await until(lambda: calls(running, PATH))  # it is logged there after our answer
     notified = await calls(running, PATH)
@@ -87,7 +91,7 @@ async def test_it_pays_end_to_end(running: RunningShop, scene: str) -> None:
 async def test_a_coupon_lowers_what_was_paid_not_what_was_owed(running: RunningShop) -> None:
     buyer, order, started = await begun(running)
     await buyer.pay(started["invoke"], coupon_fen=900)
-    await paid(running, buyer, order["order_no"])
+    await become(buyer, order["order_no"], "PAID")
     shown = (await buyer.get(f"/api/orders/{order['order_no']}")).json()
     assert (shown["total_fen"], shown["paid_fen"]) == (9900, 9000)
 
@@ -102,8 +106,7 @@ async def test_v2_closes_v3_and_the_other_way_round(running: RunningShop) -> Non
     buyer = await running.buyer()
     order = await buyer.order()
     first = (await buyer.start(order["order_no"])).json()
-    path = f"/api/orders/{order['order_no']}/payments"
-    second = await buyer.post(path, {"scene": "miniprogram", "channel": "wechat_v2"})
+    second = await buyer.start(order["order_no"], channel="wechat_v2")
     assert second.status_code == 201
     assert (await running.at_wechat(first["out_trade_no"]))["trade_state"] == "CLOSED"
 
@@ -115,9 +118,7 @@ async def test_it_is_not_closed_before_five_minutes_but_then(running: RunningSho
     answer = await buyer.post(f"/api/orders/{order['order_no']}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "CLOSING")
     assert await calls(running, "/closeorder") == []
-    for _ in range(12):
-        await running.advance(30)
-        await running.shop.checkout.sweep_once()
+    await running.sweeps(12, 30)
     assert (await Order.get()).state == "CLOSED"
     assert (await running.at_wechat(started["out_trade_no"]))["trade_state"] == "CLOSED"
     assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
@@ -127,8 +128,7 @@ async def test_a_lost_notification_is_found_by_the_sweep(running: RunningShop) -
     buyer, order, started = await begun(running)
     await running.control("faults", notifications="drop")
     await buyer.pay(started["invoke"])
-    await running.advance(6)
-    await running.shop.checkout.sweep_once()
+    await running.sweeps(1, 6)
     assert await buyer.state(order["order_no"]) == "PAID"
 
 
@@ -139,11 +139,10 @@ async def test_a_prepay_of_unknown_outcome_is_repeated_word_for_word(
     await running.control("faults", answers={"prepay": fault}, times=1)
     buyer = await running.buyer()
     order = await buyer.order()
-    path = f"/api/orders/{order['order_no']}/payments"
-    wish = {"scene": "miniprogram", "channel": "wechat_v2"}
-    assert (await buyer.post(path, wish)).status_code == (502 if fault == "wrong_key" else 503)
+    answer = await buyer.start(order["order_no"], channel="wechat_v2")
+    assert answer.status_code == (502 if fault == "wrong_key" else 503)
     assert (await Payment.get()).state == "NEW"
-    started = (await buyer.post(path, wish)).json()
+    started = (await buyer.start(order["order_no"], channel="wechat_v2")).json()
     bodies = [xml.parse(e["request_body"].encode()) for e in await calls(running, "/unifiedorder")]
     fresh = ("nonce_str", "sign")
     assert len({str({k: v for k, v in b.items() if k not in fresh}) for b in bodies}) == 1
@@ -199,17 +198,11 @@ async def test_a_notification_that_is_not_proved_is_not_stored(
 
 @EVERY_DATABASE
 async def test_a_refund_goes_back_and_the_bill_agrees(running: RunningShop) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
-    answer = await give_back(running, order["order_no"], 100)
+    _, order_no, _ = await bought(running)
+    answer = await give_back(running, order_no, 100)
     assert answer.status_code == 202, answer.text
     await running.advance(4)
-
-    async def is_notified() -> bool:
-        return bool(await calls(running, REFUND_PATH))
-
-    await until(is_notified)
+    await until(lambda: calls(running, REFUND_PATH))
     assert (await calls(running, REFUND_PATH))[0]["status"] == 200
     assert (await calls(running, "/refundquery"))[0]["status"] == 200  # nobody signed it
     assert (await Refund.get()).state == "SUCCESS"
@@ -221,22 +214,15 @@ async def test_a_refund_goes_back_and_the_bill_agrees(running: RunningShop) -> N
 async def test_a_refund_notification_that_cannot_be_confirmed_is_asked_about_within_a_minute(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
-    await give_back(running, order["order_no"], 100)
+    _, order_no, _ = await bought(running)
+    await give_back(running, order_no, 100)
     await Refund.all().update(due_at=running.shop.clock.now() + timedelta(hours=6))
     await running.control("faults", answers={"refund_query": "500"})
     await running.advance(4)
-
-    async def is_notified() -> bool:
-        return bool(await calls(running, REFUND_PATH))
-
-    await until(is_notified)
+    await until(lambda: calls(running, REFUND_PATH))
     assert (await Refund.get()).state == "PROCESSING"
     await running.control("faults")
-    await running.advance(61)
-    await running.shop.checkout.sweep_once()
+    await running.sweeps(1, 61)
     assert (await Refund.get()).state == "SUCCESS"
 
 
@@ -244,16 +230,10 @@ async def test_a_refund_notification_that_cannot_be_confirmed_is_asked_about_wit
 async def test_a_refund_of_the_merchant_platform_is_heard_of_and_confirmed(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
-    await running.control("refund", out_trade_no=started["out_trade_no"], refund=2)
+    _, _, number = await bought(running)
+    await running.control("refund", out_trade_no=number, refund=2)
     await running.advance(4)
-
-    async def is_notified() -> bool:
-        return bool(await calls(running, REFUND_PATH))
-
-    await until(is_notified)
+    await until(lambda: calls(running, REFUND_PATH))
     assert (await Refund.get()).state == "SUCCESS"
     assert (await Order.get()).refunded_fen == 2
     assert (await compare(running, await next_noon(running)))[0] == []
@@ -263,19 +243,13 @@ async def test_a_refund_of_the_merchant_platform_that_ends_after_midnight_is_of_
     running: RunningShop,
 ) -> None:
     """Its answers tell no time of acceptance, and the bill lists it on the day of that."""
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    _, _, number = await bought(running)
     now = running.shop.clock.now().astimezone(BEIJING)
     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0)
     await running.advance(int((midnight - now).total_seconds()) - 1)
-    await running.control("refund", out_trade_no=started["out_trade_no"], refund=2)
+    await running.control("refund", out_trade_no=number, refund=2)
     await running.advance(5)
-
-    async def is_refunded() -> bool:
-        return await Refund.exists(state="SUCCESS")
-
-    await until(is_refunded)
+    await until(lambda: Refund.exists(state="SUCCESS"))
     assert running.shop.clock.now().astimezone(BEIJING).date() > now.date()
     second = await next_noon(running)
     assert [(await compare(running, day))[0] for day in (now.date(), second)] == [[], []]
@@ -310,11 +284,9 @@ async def test_a_refund_of_the_merchant_platform_that_no_query_confirms_comes_ag
     running: RunningShop,
 ) -> None:
     """Nobody signs it and it is not stored: answered SUCCESS it would be lost."""
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    _, _, number = await bought(running)
     await running.control("faults", answers={"refund_query": "500"})
-    await running.control("refund", out_trade_no=started["out_trade_no"], refund=100)
+    await running.control("refund", out_trade_no=number, refund=100)
 
     async def is_refused() -> bool:
         entries = (await running.sandbox.get("/_sandbox/log")).json()["entries"]
@@ -327,24 +299,10 @@ async def test_a_refund_of_the_merchant_platform_that_no_query_confirms_comes_ag
 
 async def test_a_refund_notification_that_lies_changes_nothing(running: RunningShop) -> None:
     """Who knows the key can seal what he likes: what counts is the query's answer."""
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    _, order_no, _ = await bought(running)
     await running.control("faults", notifications="drop")
-    await give_back(running, order["order_no"], 100)
-    refund = await Refund.get()
-    share = await Share.get()
-    fields = {
-        "out_refund_no": refund.out_refund_no,
-        "refund_id": "50300000",
-        "out_trade_no": share.out_trade_no,
-        "transaction_id": str(share.transaction_id),
-        "refund_fee": "100",
-        "total_fee": str(share.total_fen),
-        "refund_status": "SUCCESS",
-    }
-    sealed = xml.seal(running.credentials["apiv2_key"], xml.build(fields, "root"))
-    body = xml.build({"return_code": "SUCCESS", "req_info": sealed})
+    await give_back(running, order_no, 100)
+    body = await refund_notification(running)
     await running.http.post(REFUND_PATH, content=body)
     assert (await Refund.get()).state == "PROCESSING"
 
@@ -352,24 +310,10 @@ async def test_a_refund_notification_that_lies_changes_nothing(running: RunningS
 async def test_a_copied_refund_notification_asks_once_a_minute_however_often_it_comes(
     running: RunningShop,
 ) -> None:
-    buyer, order, started = await begun(running)
-    await buyer.pay(started["invoke"])
-    await paid(running, buyer, order["order_no"])
+    _, order_no, _ = await bought(running)
     await running.control("faults", notifications="drop")
-    await give_back(running, order["order_no"], 100)
-    refund = await Refund.get()
-    share = await Share.get()
-    fields = {
-        "out_refund_no": refund.out_refund_no,
-        "refund_id": "50300000",
-        "out_trade_no": share.out_trade_no,
-        "transaction_id": str(share.transaction_id),
-        "refund_fee": "100",
-        "total_fee": str(share.total_fen),
-        "refund_status": "SUCCESS",
-    }
-    sealed = xml.seal(running.credentials["apiv2_key"], xml.build(fields, "root"))
-    body = xml.build({"return_code": "SUCCESS", "req_info": sealed})
+    await give_back(running, order_no, 100)
+    body = await refund_notification(running)
     before = len(await calls(running, "/pay/refundquery"))
     for _ in range(5):
         await running.http.post(REFUND_PATH, content=body)
@@ -397,9 +341,7 @@ class TestAlone:
         }
 
     async def test_it_fetches_its_own_bill(self, running: RunningShop) -> None:
-        buyer, order, started = await begun(running)
-        await buyer.pay(started["invoke"])
-        await paid(running, buyer, order["order_no"])
+        await bought(running)
         day = await next_noon(running)
         assert (await compare(running, day))[0] == []
         assert len(await calls(running, "/downloadbill")) == 1

@@ -18,22 +18,34 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def paying(
-    running: RunningShop, **order: Any
+    running: RunningShop, scene: str = "miniprogram", *, channel: str = "", **order: Any
 ) -> tuple[BuyerClient, dict[str, Any], dict[str, Any]]:
     """Bring a buyer to the open cashier: the buyer, the order, the payment that was started."""
     buyer = await running.buyer()
+    if scene == "jsapi":
+        await also_official(running, buyer)
     placed = await buyer.order(**order)
-    started = await buyer.start(placed["order_no"])
+    more = {"channel": channel} if channel else {}
+    started = await buyer.start(placed["order_no"], scene, **more)
     assert started.status_code == 201, started.text
     return buyer, placed, started.json()
 
 
-async def bought(running: RunningShop) -> tuple[BuyerClient, str, str]:
+async def bought(running: RunningShop, channel: str = "") -> tuple[BuyerClient, str, str]:
     """Pay an order: the buyer, its number, the payment's number."""
-    buyer, order, started = await paying(running)
+    buyer, order, started = await paying(running, channel=channel)
     await buyer.pay(started["invoke"])
     await until(lambda: Order.exists(order_no=order["order_no"], state="PAID"))
     return buyer, order["order_no"], started["out_trade_no"]
+
+
+async def become(buyer: BuyerClient, order_no: str, state: str) -> None:
+    """Wait until the buyer is shown this state of the order."""
+
+    async def has() -> bool:
+        return await buyer.state(order_no) == state
+
+    await until(has)
 
 
 async def guest(running: RunningShop) -> BuyerClient:

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
+from checkout.clock import Clock
 from checkout.config import Env
+from checkout.events import Events, Hooks
+from checkout.ledger import Ledger
+from checkout.work import Work
 from kit import owner
 from kit.answers import note_surprise
 from kit.databases import Servers
@@ -73,6 +77,17 @@ async def database_url(
     server = await servers.get(database_kind)
     yield server.database_url
     await server.empty()
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    """Give a ledger alone, on a database without rows."""
+    await database.connect(database_url)
+    clock = Clock()
+    work = Work()
+    yield Ledger(clock, Events(Hooks(), clock, work), work)
+    assert await work.drain(seconds=5) == 0
+    await database.close()
 
 
 @pytest.fixture

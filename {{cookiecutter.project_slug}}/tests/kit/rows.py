@@ -1,16 +1,34 @@
 """Write rows straight into the tables, for tests of the ledger alone."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import count
 from typing import Any
 
+import pytest
+
 from checkout.clock import Clock
 from checkout.models import Order, Payment, Share
+from checkout.work import AfterCommit, transaction
 
 PARTIES = {"mchid": "1900000001", "appid": "wx0000000000000001"}
 
 
 _numbers = count(1)
+
+
+def overtaking(patch: pytest.MonkeyPatch, meanwhile: list[Any]) -> None:
+    """Let others be faster: their steps come between what the ledger reads and what it writes."""
+
+    @asynccontextmanager
+    async def late() -> AsyncIterator[AfterCommit]:
+        if meanwhile:
+            await meanwhile.pop()()
+        async with transaction() as after:
+            yield after
+
+    patch.setattr("checkout.ledger.transaction", late)
 
 
 async def new_order(state: str = "OPEN", **more: Any) -> Order:

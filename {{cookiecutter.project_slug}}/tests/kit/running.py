@@ -57,6 +57,12 @@ class RunningShop:
         orders = (await self.sandbox.get("/_sandbox/orders")).json()["orders"]
         return next(order for order in orders if order["out_trade_no"] == out_trade_no)
 
+    async def sweeps(self, times: int, seconds: int) -> None:
+        """Let time pass, and look again at everything that is due; so many times."""
+        for _ in range(times):
+            await self.advance(seconds)
+            await self.shop.checkout.sweep_once()
+
     async def buyer(self, openid: str = "oBuyer", kind: str = "miniprogram") -> "BuyerClient":
         """Log in with a code of the mini program."""
         code = await self.control("login-code", appid=self.app(kind)["appid"], openid=openid)
@@ -95,8 +101,8 @@ class BuyerClient:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    async def start(self, order_no: str, scene: str = "miniprogram") -> httpx.Response:
-        return await self.post(f"/api/orders/{order_no}/payments", {"scene": scene})
+    async def start(self, order_no: str, scene: str = "miniprogram", **more: str) -> httpx.Response:
+        return await self.post(f"/api/orders/{order_no}/payments", {"scene": scene, **more})
 
     async def pay(self, invoke: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Tap pay (or what `outcome` says) in the cashier that `invoke` opens."""
@@ -106,11 +112,28 @@ class BuyerClient:
         return (await self.get(f"/api/orders/{order_no}")).json()["state"]
 
 
+def merchant_settings(credentials: dict[str, Any]) -> dict[str, str]:
+    """Return the settings that the sandbox's merchant has from WeChat: its keys, its apps."""
+    apps = {app["kind"].upper(): app for app in credentials["apps"]}
+    return {
+        "SHOP_MCHID": credentials["mchid"],
+        "SHOP_MERCHANT_SERIAL": credentials["merchant_serial"],
+        "SHOP_MERCHANT_KEY": credentials["merchant_private_key_pem"],
+        "SHOP_APIV3_KEY": credentials["apiv3_key"],
+        "SHOP_WECHATPAY_PUBLIC_KEY_ID": credentials["public_key_id"],
+        "SHOP_WECHATPAY_PUBLIC_KEY": credentials["public_key_pem"],
+        "SHOP_MINIPROGRAM_APPID": apps["MINIPROGRAM"]["appid"],
+        "SHOP_MINIPROGRAM_SECRET": apps["MINIPROGRAM"]["secret"],
+        "SHOP_OFFICIAL_ACCOUNT_APPID": apps["OFFICIAL_ACCOUNT"]["appid"],
+        "SHOP_OFFICIAL_ACCOUNT_SECRET": apps["OFFICIAL_ACCOUNT"]["secret"],
+        "SHOP_APP_APPID": apps["APP"]["appid"],
+    }
+
+
 def settings(
     credentials: dict[str, Any], sandbox_url: str, public_url: str, database_url: str
 ) -> dict[str, str]:
     """Return the environment of a shop whose WeChat is the sandbox."""
-    apps = {app["kind"].upper(): app for app in credentials["apps"]}
     others = [
         {
             "mchid": other["mchid"],
@@ -126,17 +149,7 @@ def settings(
         "SHOP_SANDBOX_URL": sandbox_url,
         "SHOP_SECRET_KEY": "secret-key-of-the-tests-0123456789abcdef",
         "SHOP_ADMIN_TOKEN": ADMIN_TOKEN,
-        "SHOP_MCHID": credentials["mchid"],
-        "SHOP_MERCHANT_SERIAL": credentials["merchant_serial"],
-        "SHOP_MERCHANT_KEY": credentials["merchant_private_key_pem"],
-        "SHOP_APIV3_KEY": credentials["apiv3_key"],
-        "SHOP_WECHATPAY_PUBLIC_KEY_ID": credentials["public_key_id"],
-        "SHOP_WECHATPAY_PUBLIC_KEY": credentials["public_key_pem"],
-        "SHOP_MINIPROGRAM_APPID": apps["MINIPROGRAM"]["appid"],
-        "SHOP_MINIPROGRAM_SECRET": apps["MINIPROGRAM"]["secret"],
-        "SHOP_OFFICIAL_ACCOUNT_APPID": apps["OFFICIAL_ACCOUNT"]["appid"],
-        "SHOP_OFFICIAL_ACCOUNT_SECRET": apps["OFFICIAL_ACCOUNT"]["secret"],
-        "SHOP_APP_APPID": apps["APP"]["appid"],
+        **merchant_settings(credentials),
         "SHOP_OTHER_MERCHANTS": json.dumps(others),
         "SHOP_DEV_CLIENT_IP": "203.0.113.10",
     }

@@ -1,6 +1,5 @@
 """Money rules 6 and 7 for a combined order 合单: whatever names one share is about all of it."""
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -21,11 +20,7 @@ pytestmark = EVERY_DATABASE
 def two_merchants(running: RunningShop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the cup be another merchant's."""
     other = running.credentials["others"][0]["mchid"]
-    products = [
-        dataclasses.replace(product, merchant=other) if product.sku == "cup" else product
-        for product in owner.PRODUCTS
-    ]
-    monkeypatch.setattr(owner, "PRODUCTS", tuple(products))
+    monkeypatch.setattr(owner, "PRODUCTS", owner.selling_for(other))
 
 
 async def sent_twice_and_lost(running: RunningShop) -> tuple[BuyerClient, str, Payment]:

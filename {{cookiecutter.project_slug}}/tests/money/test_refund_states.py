@@ -1,8 +1,6 @@
 """Money rule 10 in the ledger alone: the cap holds, only the table's moves happen, sums add up."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
@@ -15,17 +13,15 @@ from checkout import channels as ch
 from checkout import errors
 from checkout.channels import Channels, RefundTrade
 from checkout.clock import Clock
-from checkout.events import Events, Hooks
 from checkout.ledger import Ledger, Outcome, Query
 from checkout.models import Event, Order, Payment, Refund, Share, Transition
 from checkout.notifications import Arrival
 from checkout.refunds import Refunds
-from checkout.work import AfterCommit, Overtaken, Work, again, transaction
+from checkout.work import Overtaken, again, transaction
 from kit.books import moves
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
-from kit.rows import new_order, new_payment
-from shop import database
+from kit.rows import new_order, new_payment, overtaking
 
 MOVES = {
     ("PENDING", "PROCESSING"), ("PENDING", "REJECTED"), ("PROCESSING", "SUCCESS"),
@@ -35,16 +31,6 @@ MOVES = {
 STATES = ("PENDING", "PROCESSING", "SUCCESS", "CLOSED", "ABNORMAL", "REJECTED")
 WORDS = ("PROCESSING", "SUCCESS", "CLOSED", "ABNORMAL")
 keys = count(1)
-
-
-@pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[Ledger]:
-    await database.connect(database_url)
-    clock = Clock()
-    work = Work()
-    yield Ledger(clock, Events(Hooks(), clock, work), work)
-    assert await work.drain(seconds=5) == 0
-    await database.close()
 
 
 class Silent:
@@ -336,19 +322,6 @@ async def test_a_rejected_refund_that_turns_up_and_no_longer_fits_is_booked_with
     assert (stored.reserved_fen, stored.refunded_fen) == (100, 130)
     assert "refunds exceed what was paid" in diary.alarms
     await check_sums(share)
-
-
-def overtaking(patch: pytest.MonkeyPatch, meanwhile: list[Any]) -> None:
-    """Let others be faster: their steps come between what the ledger reads and what it writes."""
-
-    @asynccontextmanager
-    async def late() -> AsyncIterator[AfterCommit]:
-        if meanwhile:
-            await meanwhile.pop()()
-        async with transaction() as after:
-            yield after
-
-    patch.setattr("checkout.ledger.transaction", late)
 
 
 async def step(ledger: Ledger, share: Share, verb: str, fen: int, which: int) -> None:

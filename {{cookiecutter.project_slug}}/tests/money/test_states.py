@@ -3,8 +3,6 @@
 One is silent: NEW to OPEN moves no money.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
@@ -14,14 +12,12 @@ from hypothesis import strategies as st
 
 from checkout.channels import Trade, TradeShare
 from checkout.clock import Clock
-from checkout.events import Events, Hooks
 from checkout.ledger import Ledger, Outcome, Query, stored
 from checkout.models import Event, Notification, Order, Payment, Refund, Share, Transition
 from checkout.notifications import Arrival
-from checkout.work import AfterCommit, Overtaken, Work, transaction
+from checkout.work import Overtaken, transaction
 from kit.databases import EVERY_DATABASE
-from kit.rows import PARTIES, new_order, new_payment
-from shop import database
+from kit.rows import PARTIES, new_order, new_payment, overtaking
 
 PAYMENT = {
     ("NEW", "OPEN"), ("NEW", "PAID"), ("NEW", "CLOSED"), ("NEW", "HELD"),
@@ -35,16 +31,6 @@ ORDER = {
 PAYMENT_STATES = ("NEW", "OPEN", "PAID", "CLOSED", "HELD")
 ORDER_STATES = ("OPEN", "CLOSING", "CLOSED", "PAID", "REFUNDED")
 keys = count(1)
-
-
-@pytest.fixture
-async def ledger(database_url: str) -> AsyncIterator[Ledger]:
-    await database.connect(database_url)
-    clock = Clock()
-    work = Work()
-    yield Ledger(clock, Events(Hooks(), clock, work), work)
-    assert await work.drain(seconds=5) == 0
-    await database.close()
 
 
 async def history(*numbers: str) -> list[tuple[str, str, str]]:
@@ -152,19 +138,6 @@ async def step(ledger: Ledger, verb: str, payment: Payment, order: Order) -> Non
     else:
         held = verb == "closed by a person"
         await ledger.close_payment(payment.number, "test", held=held)
-
-
-def overtaking(patch: pytest.MonkeyPatch, meanwhile: list[Any]) -> None:
-    """Let others be faster: their steps come between what the ledger reads and what it writes."""
-
-    @asynccontextmanager
-    async def late() -> AsyncIterator[AfterCommit]:
-        if meanwhile:
-            await meanwhile.pop()()
-        async with transaction() as after:
-            yield after
-
-    patch.setattr("checkout.ledger.transaction", late)
 
 
 steps = st.tuples(st.sampled_from(VERBS), st.integers(0, 1))
