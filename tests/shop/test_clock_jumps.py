@@ -9,7 +9,6 @@ from checkout.models import Event, Notification, Order, Payment, Refund
 from tests.shop.desk import Desk, opened
 
 DAY = 86400
-SOON = timedelta(minutes=11)  # the longest pause between two looks at a payment, and a bit
 
 
 @pytest.fixture

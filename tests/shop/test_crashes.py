@@ -58,13 +58,6 @@ def owner_of(running: RunningShop, name: str) -> object:
     }[name]
 
 
-async def sweep_for(running: RunningShop, seconds: int) -> None:
-    """Sweep every fifteen seconds of virtual time."""
-    for _ in range(0, seconds, 15):
-        await running.advance(15)
-        await running.shop.checkout.sweep_once()
-
-
 async def killed_at_prepay(
     running: RunningShop, patch: pytest.MonkeyPatch, owner: str, name: str, *, after: bool
 ) -> tuple[BuyerClient, Order]:
@@ -107,7 +100,7 @@ async def test_killed_while_a_payment_starts_and_never_seen_again_it_is_closed(
 ) -> None:
     await killed_at_prepay(running, monkeypatch, owner, name, after=after)
     await running.advance(1800)
-    await sweep_for(running, 600)
+    await running.sweeps(40, 15)
     assert (await Order.get()).state == "CLOSED"
     assert (await Payment.get()).state == "CLOSED"
 
@@ -167,7 +160,7 @@ async def test_killed_while_a_notification_is_recorded_all_or_nothing_is_left_an
     )
     await Payment.filter(state="OPEN").update(due_at=None)  # the notification alone must do
     assert (await wechat.send(body)).status_code == 204
-    await sweep_for(running, 75)
+    await running.sweeps(5, 15)
     assert [(await Payment.get()).state, (await Order.get()).state] == ["PAID", "PAID"]
     assert (await Share.get()).transaction_id
     assert (await Notification.get()).outcome == "APPLIED"
@@ -209,7 +202,7 @@ async def test_killed_while_an_order_is_cancelled_the_sweep_closes_it(
         await running.shop.checkout.work.drain(seconds=5)
     states = ((await Order.get()).state, (await Payment.get()).state)
     assert states in (("CLOSING", "OPEN"), ("CLOSED", "CLOSED"))
-    await sweep_for(running, 150)
+    await running.sweeps(10, 15)
     assert await moves(placed["order_no"]) == [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")]
     assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
     event = await Event.get()
@@ -253,7 +246,7 @@ async def test_killed_while_a_refund_is_sent_the_same_number_and_body_go_on(
             await running.shop.checkout.refund(order_no, 300, "少发一件", "key")
     refund = await Refund.get()
     assert refund.state == ("PROCESSING" if (name, after) == ("record_refund", True) else "PENDING")
-    await sweep_for(running, 300)
+    await running.sweeps(20, 15)
     assert (await Refund.get()).state == "SUCCESS"
     assert (await Share.get()).reserved_fen == (await Order.get()).refunded_fen == 300
     sent = [e["request_body"] for e in await calls(running, "/refunds") if e["method"] == "POST"]

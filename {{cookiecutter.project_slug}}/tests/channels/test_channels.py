@@ -139,9 +139,7 @@ class Life:
 
     async def sweeps(self, times: int, seconds: int) -> None:
         """Let time pass, and look again at everything that is due."""
-        for _ in range(times):
-            await self.running.advance(seconds)
-            await self.checkout.sweep_once()
+        await self.running.sweeps(times, seconds)
         await self.settle()
 
     async def state(self) -> str:

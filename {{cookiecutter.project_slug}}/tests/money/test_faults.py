@@ -74,9 +74,7 @@ async def test_rule_7_answers_that_never_come_are_given_up_and_repaired(
     await running.advance(10)
     await running.shop.checkout.sweep_once()
     await running.control("faults")
-    for _ in range(5):
-        await running.advance(30)
-        await running.shop.checkout.sweep_once()
+    await running.sweeps(5, 30)
     assert await buyer.state(order["order_no"]) == "CLOSED"
     assert (await buyer.start(other["order_no"])).status_code == 200
 
@@ -109,9 +107,7 @@ async def test_rule_4_an_unmatched_notification_is_tried_again_for_a_day(
     await Payment.all().update(due_at=None)
     await Order.all().update(due_at=None)
     await wechat.notify(trade)
-    for _ in range(hours):
-        await running.advance(3600)
-        await running.shop.checkout.sweep_once()
+    await running.sweeps(hours, 3600)
     assert await outcomes() == [("UNMATCHED", "unknown number")]
     await Share.all().update(out_trade_no=number)  # as when a backup is restored
     await running.advance(3601)

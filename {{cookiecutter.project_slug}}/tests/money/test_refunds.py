@@ -280,9 +280,7 @@ async def test_rule_10_a_second_query_without_an_answer_rejects_nothing(
     await running.control("faults", answers={"refund": "refuse"}, times=1)
     await give_back(running, order_no, 300)
     await running.control("faults", answers={"refund_query": "500"})
-    for _ in range(10):
-        await running.advance(61)
-        await running.shop.checkout.sweep_once()
+    await running.sweeps(10, 61)
     assert (await Refund.get()).state == "PENDING"
     await running.control("faults")
     await running.advance(61)
@@ -307,9 +305,7 @@ async def test_rule_10_the_html_403_of_a_proxy_rejects_nothing(
         patch.setattr(running.shop.http, "send", send)
         answer = await give_back(running, order_no, 300)
         assert (answer.status_code, answer.json()["state"]) == (202, "PENDING")
-        for _ in range(20):
-            await running.advance(61)
-            await running.shop.checkout.sweep_once()
+        await running.sweeps(20, 61)
     refund = await Refund.get()
     assert (refund.state, refund.refused_at) == ("PENDING", None)
     assert len(refused) > 10
@@ -330,9 +326,7 @@ async def test_rule_10_there_is_one_back_off_for_all_refunds_of_a_merchant(
     tries = len(await sent(running))
     waiting = [await give_back(running, order_no, 200) for order_no, _ in orders[1:]]
     assert [answer.json()["state"] for answer in waiting] == ["PENDING", "PENDING"]
-    for _ in range(4):
-        await running.advance(70)
-        await running.shop.checkout.sweep_once()
+    await running.sweeps(4, 70)
     assert len(await sent(running)) == tries, "the merchant's other refunds wait with it"
     await sweep_until(running, "SUCCESS")
     back = [refund for _, number in orders for refund in await at_sandbox(running, number)]
@@ -580,9 +574,7 @@ async def test_rule_8_a_surplus_refund_that_is_refused_is_never_rejected_and_tri
         share = await Share.get()
         assert (refund.state, share.reserved_fen) == ("PENDING", PRICE)
         assert diary.alarms.count("surplus refund refused: a person must decide") == day
-        for _ in range(22):
-            await running.advance(3600)
-            await running.shop.checkout.sweep_once()
+        await running.sweeps(22, 3600)
         assert len(await sent(running)) == day, "once a day"
         await running.advance(2 * 3600)
     await running.control("faults")
@@ -600,9 +592,7 @@ async def test_rule_7_a_closed_payment_is_closed_twice_more_and_then_left_alone(
 ) -> None:
     buyer, order, _ = await paying(running)
     await buyer.post(f"/api/orders/{order['order_no']}/cancel")
-    for _ in range(5):
-        await running.advance(601)
-        await running.shop.checkout.sweep_once()
+    await running.sweeps(5, 601)
     assert [e["status"] for e in await calls(running, "/close")] == [204] * 3
 
 
