@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kit.databases import absent
 
 from bakes import PROJECT
 from running import JSON, SECONDS, Demo
@@ -16,9 +17,7 @@ PAGES = PROJECT / "pages" / "miniprogram"
 
 def walk(demo: Demo, outcome: str, version: str = "develop") -> "subprocess.CompletedProcess[str]":
     """Log in, order, and do at the cashier what `outcome` says."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is not installed: nobody walks the mini program here")
+    node = shutil.which("node") or absent("Node is not installed: nobody walks the mini program")
     command = [node, str(SCRIPT), str(PAGES), demo.shop, demo.sandbox, outcome, version]
     return subprocess.run(command, capture_output=True, text=True, timeout=3 * SECONDS, check=False)
 
@@ -61,9 +60,7 @@ def test_a_version_that_buyers_get_refuses_the_sandbox(demo: Demo, version: str)
 
 
 def test_without_a_sandbox_nothing_of_it_is_loaded(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is not installed")
+    node = shutil.which("node") or absent("Node is not installed")
     config = tmp_path / "config.js"
     config.write_text("module.exports = { API: 'https://shop.example.com', SANDBOX: '' };\n")
     (tmp_path / "app.js").write_text((PAGES / "app.js").read_text("utf-8"))

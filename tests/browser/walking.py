@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from kit.databases import absent
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -59,10 +60,8 @@ BROWSER = (
 async def browser() -> AsyncIterator[Browser]:
     """The Chromium of this machine, without a window."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None and os.environ.get("CI") == "true":
-        pytest.fail("Chromium is missing: the H5 shop must be walked in CI")
     if path is None:
-        pytest.skip("Chromium is not installed: nobody walks the H5 shop here")
+        absent("Chromium is not installed: nobody walks the H5 shop here")
     arguments = ["--no-sandbox", "--disable-gpu"]
     async with async_playwright() as playwright:
         playwright.selectors.set_test_id_attribute("data-test")

@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx
 import pytest
+from kit.databases import absent
 
 from bakes import PROJECT
 from running import JSON, SECONDS, Demo, answers, free_port, until
@@ -169,10 +170,7 @@ async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     try:
         await run(server, f"CREATE DATABASE {name}")
     except Exception as error:  # each driver has its own for "nobody listens"
-        absent = f"no {request.param} at {variable}: {type(error).__name__} {error}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(absent)
-        pytest.skip(absent)
+        absent(f"no {request.param} at {variable}: {type(error).__name__} {error}")
     yield server._replace(path=f"/{name}").geturl()
     await run(server, f"DROP DATABASE {name}")
 

@@ -26,6 +26,7 @@ import asyncpg
 import httpx
 import pytest
 import yaml
+from kit.databases import absent
 from sanic.compat import Header
 from sanic.headers import parse_xforwarded
 
@@ -88,7 +89,7 @@ def database(scheme: str) -> Iterator[str]:
     try:
         sql(f"CREATE DATABASE {name}")
     except OSError as error:
-        pytest.skip(f"no PostgreSQL: {error}")
+        absent(f"no PostgreSQL: {error}")
     try:
         yield urlunsplit(urlsplit(POSTGRES)._replace(scheme=scheme, path=f"/{name}"))
     finally:
@@ -113,8 +114,7 @@ def process(
 @contextmanager
 def proxy(folder: Path, *instances: int, https: bool = False) -> Iterator[tuple[str, str]]:
     """Run nginx with our nginx.conf on free ports; `https` uncomments the lines for that."""
-    if NGINX is None:
-        pytest.skip("nginx is not installed (Debian: nginx-light)")
+    nginx = NGINX or absent("nginx is not installed (Debian: nginx-light)")
     plain, tls = free_port(), free_port()
     servers = " ".join(f"server 127.0.0.1:{port};" for port in instances)
     text = (PROJECT / "nginx.conf").read_text(encoding="utf-8")
@@ -130,7 +130,7 @@ def proxy(folder: Path, *instances: int, https: bool = False) -> Iterator[tuple[
         text = text.replace(ours, here)
     (folder / "shop.conf").write_text(text, encoding="utf-8")
     (folder / "nginx.conf").write_text(AROUND)
-    with process([NGINX, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], folder):
+    with process([nginx, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], folder):
         until(lambda: listens(plain), "nginx")
         yield f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from kit.databases import absent
 
 from shell import clean, sandbox, settings_of, shop
 
@@ -157,7 +158,7 @@ def server(url: str) -> str:
     host, _, port = rest.rpartition("@")[2].partition("/")[0].partition(":")
     with socket.socket() as probe:
         if probe.connect_ex((host, int(port or 5432))):
-            pytest.skip(f"no {scheme} at {host}")
+            absent(f"no {scheme} at {host}")
     return f"{scheme}://{rest}"
 
 
@@ -236,7 +237,7 @@ def without_privilege() -> tuple[str, ...]:
     if os.geteuid():
         return ()
     if not shutil.which("setpriv"):
-        pytest.skip("root writes everywhere, and setpriv is not there")
+        absent("root writes everywhere, and setpriv is not there")
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner")
 
 

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from checkout.lanes import LEASE, claim
 from checkout.models import Order, Payment
-from checkout.writes import Writes
-from kit.books import moves, outcomes
+from kit.books import moves
 from kit.buyers import paying
-from kit.databases import EACH_SERVER_TOO, Servers
+from kit.databases import EACH_SERVER_TOO
 from kit.running import RunningShop
 from kit.wechat import WeChat
 
@@ -104,34 +103,6 @@ async def test_storm_of_payments_and_cancels_leaves_every_order_decided(
     assert {answer.status_code for answer in answers} <= {200, 202, 204, 409}
     assert {p.state for p in await Payment.all()} == {"PAID"}
     assert {o.state for o in await Order.all()} <= {"PAID", "CLOSED"}
-
-
-async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
-    running: RunningShop, servers: Servers, database_kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The order is not as it was read: all of it is undone and runs again."""
-    if database_kind == "sqlite":
-        pytest.skip("SQLite has one writer at a time")
-    buyer, order, started = await paying(running)
-    server = await servers.get(database_kind)
-    wechat = WeChat(running)
-    inside = Writes.send
-    others = ["UPDATE checkout_order SET state = 'CLOSING'"]
-
-    async def late(writes: Writes) -> None:
-        if others:
-            await server.run(others.pop(), database=server.database)
-        await inside(writes)
-
-    monkeypatch.setattr(Writes, "send", late)
-    async with asyncio.timeout(3):
-        answer = await wechat.notify(await wechat.trade(started["out_trade_no"]))
-    assert answer.status_code == 204
-    assert others == []
-    assert await buyer.state(order["order_no"]) == "PAID"
-    assert await moves(started["out_trade_no"]) == [("OPEN", "PAID")]
-    assert await moves(order["order_no"]) == [("CLOSING", "PAID")]
-    assert await outcomes() == [("APPLIED", "")]
 
 
 async def test_an_order_cancelled_between_reading_and_writing_gets_no_payment(

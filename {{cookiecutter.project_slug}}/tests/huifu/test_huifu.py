@@ -302,3 +302,10 @@ class TestStatements:
             await statements.fetch(client(tasks), date(2026, 1, 1), {})
         nothing = answering(resp_code="00000000")
         assert await statements.fetch(client(nothing), date(2026, 1, 1), {}) == []
+
+    @pytest.mark.parametrize("name", ["file_details", "task_details"])
+    @pytest.mark.parametrize("value", ["x", {"a": 1}, ["x"], [None]])
+    async def test_a_list_that_holds_no_objects_is_malformed(self, name: str, value: Any) -> None:
+        strange = answering(resp_code="00000000", **{name: value})
+        with pytest.raises(Malformed, match=name):
+            await statements.fetch(client(strange), date(2026, 1, 1), {})

@@ -4,7 +4,7 @@ import os
 import secrets
 from contextlib import AsyncExitStack
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -25,6 +25,13 @@ EVERY_DATABASE = pytest.mark.parametrize(
 #: on the servers in the short run, too: for the few tests that stand for the others
 EACH_SERVER_TOO = pytest.mark.parametrize("database_kind", ["sqlite", *SERVERS], indirect=True)
 CONNECT_SECONDS = 2
+
+
+def absent(what: str) -> NoReturn:
+    """Skip a test for want of a server or a program; in CI, where all of them are, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 def tables_of_the_shop() -> list[str]:
@@ -100,9 +107,7 @@ class Servers(AsyncExitStack):
         server = self._servers[kind]
         if isinstance(server, Server):
             return server
-        if os.environ.get("CI") == "true":
-            pytest.fail(server)
-        pytest.skip(server)
+        absent(server)
 
     async def _open(self, server: Server) -> Server | str:
         try:
