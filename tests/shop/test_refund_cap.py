@@ -1,5 +1,6 @@
 """The last line of defence: the database itself keeps refunds below what was paid."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -27,23 +28,34 @@ async def test_no_database_reserves_more_than_was_paid_or_less_than_nothing(
     assert (await Share.get()).reserved_fen == 0
 
 
-def rebuild(url: str) -> None:
-    """Do to SQLite's table what a migration does that changes a column: copy, drop, rename."""
+#: what a migration does that changes a column: copy, drop, rename
+REBUILD = """
+    CREATE TABLE rebuilt AS SELECT * FROM checkout_share;
+    DROP TABLE checkout_share;
+    ALTER TABLE rebuilt RENAME TO checkout_share;
+"""
+OTHER_TRIGGER = """
+    DROP TRIGGER checkout_refund_cap;
+    CREATE TRIGGER checkout_refund_cap BEFORE UPDATE ON checkout_share
+    WHEN NEW.reserved_fen > 2 * NEW.total_fen BEGIN SELECT RAISE(ABORT, 'cap'); END;
+"""
+
+
+def run(url: str, script: str) -> None:
     with closing(sqlite3.connect(urlsplit(url).path)) as connection:
-        connection.executescript(
-            """BEGIN IMMEDIATE;
-            CREATE TABLE rebuilt AS SELECT * FROM checkout_share;
-            DROP TABLE checkout_share;
-            ALTER TABLE rebuilt RENAME TO checkout_share;
-            COMMIT"""
-        )
+        connection.executescript(f"BEGIN IMMEDIATE; {script} COMMIT")
+
+
+async def change(running: RunningShop, script: str) -> None:
+    """Change SQLite's file from outside, in a thread: a hook of the shop's may be writing yet."""
+    await asyncio.to_thread(run, str(running.shop.settings.database_url), script)
 
 
 async def test_sqlite_loses_the_cap_with_a_rebuilt_table_and_the_shop_is_not_ready_until_migrated(
     running: RunningShop,
 ) -> None:
     await bought(running)
-    rebuild(str(running.shop.settings.database_url))
+    await change(running, REBUILD)
     answer = await running.http.get("/readyz")
     assert answer.status_code == 503
     assert "checkout_refund_cap is missing or another, run migrate" in answer.json()["database"]
@@ -59,14 +71,7 @@ async def test_a_trigger_of_that_name_that_caps_nothing_is_found_and_replaced(
     running: RunningShop,
 ) -> None:
     await bought(running)
-    with closing(sqlite3.connect(urlsplit(str(running.shop.settings.database_url)).path)) as other:
-        other.executescript(
-            """BEGIN IMMEDIATE;
-            DROP TRIGGER checkout_refund_cap;
-            CREATE TRIGGER checkout_refund_cap BEFORE UPDATE ON checkout_share
-            WHEN NEW.reserved_fen > 2 * NEW.total_fen BEGIN SELECT RAISE(ABORT, 'cap'); END;
-            COMMIT"""
-        )
+    await change(running, OTHER_TRIGGER)
     assert (await running.http.get("/readyz")).status_code == 503
     await engine.migrate(database.APPS)
     assert (await running.http.get("/readyz")).status_code == 200
