@@ -47,6 +47,14 @@ def test_looking_takes_no_token_and_a_refusal_costs_none() -> None:
     assert buckets.take("a") == 0
 
 
+def test_who_asked_again_is_not_the_one_who_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checkout.buckets.MOST_KEYS", 2)
+    buckets = Buckets(burst=9, per_minute=1, now=Seconds())
+    for key in ("a", "b", "a", "c"):
+        buckets.take(key)
+    assert list(buckets._full_at) == ["a", "c"]
+
+
 def test_who_was_idle_long_enough_is_forgotten() -> None:
     now = Seconds()
     buckets = Buckets(burst=1, per_minute=60, now=now)
