@@ -5,12 +5,13 @@ has: what hangs there delays nobody else. Inside a lane buyers take turns.
 """
 
 import asyncio
+import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from checkout import sql
+from checkout import log, sql
 from checkout.channels import Channels
 from checkout.clock import Clock
 from checkout.events import Events
@@ -78,10 +79,16 @@ class Sweep:
         """Handle everything that is due now, and what follows from it; return the Report."""
         report = Report()
         lanes = self.lanes(report)
+        rows = 0
+        began = time.monotonic()
         for _ in range(PASSES):
             drains = [lane.drain() for lane in lanes]
-            if not any(await asyncio.gather(*drains, self._keep_house())):
+            handled = sum(await asyncio.gather(*drains, self._keep_house()))
+            if not handled:
                 break
+            rows += handled
+        seconds = max(time.monotonic() - began, 0.001)
+        log.info("swept once", rows=rows, rows_a_second=round(rows / seconds))
         await self._count(report)
         return asdict(report)
 
