@@ -7,7 +7,7 @@ import pytest
 from checkout.config import ConfigError, Env
 from checkout.models import Event, Order, Payment, Refund, Share
 from kit import owner
-from kit.books import calls, compare, moves, next_noon, outcomes
+from kit.books import calls, compare, history, next_noon, outcomes
 from kit.buyers import ADMIN, become
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
@@ -217,7 +217,7 @@ async def test_cancelling_closes_exactly_all_parts(running: RunningShop) -> None
     assert await states() == ("CLOSED", "CLOSED")
     for share in shares:
         assert (await running.at_wechat(share.out_trade_no))["trade_state"] == "CLOSED"
-    assert await moves(payment.number) == [("OPEN", "CLOSED")]
+    assert await history(payment.number) == [("OPEN", "CLOSED")]
     assert (await buyer.pay(started["invoke"]))["err_msg"].startswith("requestPayment:fail")
 
 

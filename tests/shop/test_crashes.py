@@ -8,7 +8,7 @@ from checkout import writes
 from checkout.models import Event, Notification, Order, Payment, Refund, Share
 from checkout.notifications import Arrival
 from checkout.payments import Payer
-from kit.books import calls, moves, outcomes
+from kit.books import calls, history, outcomes
 from kit.buyers import bought, paying
 from kit.databases import SERVERS
 from kit.running import BuyerClient, RunningShop
@@ -164,8 +164,8 @@ async def test_killed_while_a_notification_is_recorded_all_or_nothing_is_left_an
     assert [(await Payment.get()).state, (await Order.get()).state] == ["PAID", "PAID"]
     assert (await Share.get()).transaction_id
     assert (await Notification.get()).outcome == "APPLIED"
-    assert await moves(order["order_no"]) == [("OPEN", "PAID")]
-    assert await moves(started["out_trade_no"]) == [("OPEN", "PAID")]
+    assert await history(order["order_no"]) == [("OPEN", "PAID")]
+    assert await history(started["out_trade_no"]) == [("OPEN", "PAID")]
     assert (await Event.get()).due_at is None
 
 
@@ -203,8 +203,8 @@ async def test_killed_while_an_order_is_cancelled_the_sweep_closes_it(
     states = ((await Order.get()).state, (await Payment.get()).state)
     assert states in (("CLOSING", "OPEN"), ("CLOSED", "CLOSED"))
     await running.sweeps(10, 15)
-    assert await moves(placed["order_no"]) == [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")]
-    assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(placed["order_no"]) == [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")]
+    assert await history(started["out_trade_no"]) == [("OPEN", "CLOSED")]
     event = await Event.get()
     assert (event.kind, event.due_at) == ("on_closed", None)
 
@@ -220,7 +220,7 @@ async def test_killed_before_the_cancel_is_committed_it_never_was(
         with pytest.raises(Killed):
             await running.shop.checkout.cancel(placed["order_no"])
     assert await buyer.state(placed["order_no"]) == "OPEN"
-    assert await moves(placed["order_no"]) == []
+    assert await history(placed["order_no"]) == []
     assert (await buyer.pay(started["invoke"]))["err_msg"] == "requestPayment:ok"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from checkout.lanes import LEASE, claim
 from checkout.models import Order, Payment
-from kit.books import moves
+from kit.books import history
 from kit.buyers import paying
 from kit.databases import EACH_SERVER_TOO
 from kit.running import RunningShop
@@ -80,11 +80,11 @@ async def test_cancel_and_payment_at_the_same_moment_end_in_one_of_both_without_
     await reached.wait()
     paid = await wechat.notify(await wechat.trade(started["out_trade_no"]))
     assert (paid.status_code, (await cancelling).status_code in (200, 202, 409)) == (204, True)
-    assert await moves(order["order_no"]) in (
+    assert await history(order["order_no"]) in (
         [("OPEN", "CLOSING"), ("CLOSING", "PAID")],
         [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")],
     )
-    assert await moves(started["out_trade_no"]) in (
+    assert await history(started["out_trade_no"]) in (
         [("OPEN", "PAID")],
         [("OPEN", "CLOSED"), ("CLOSED", "PAID")],
     )

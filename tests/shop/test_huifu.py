@@ -9,7 +9,7 @@ import pytest
 from checkout.config import ConfigError, Env
 from checkout.models import Event, Order, Payment, Refund, Share
 from kit import buyers
-from kit.books import calls, compare, moves, next_noon, outcomes
+from kit.books import calls, compare, history, next_noon, outcomes
 from kit.buyers import become, give_back, paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
@@ -129,7 +129,7 @@ async def test_it_is_not_closed_in_the_first_minute_but_then(running: RunningSho
     assert await calls(running, "/scanpay/close") == []
     await running.sweeps(4, 30)
     assert (await Order.get()).state == "CLOSED"
-    assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(started["out_trade_no"]) == [("OPEN", "CLOSED")]
     assert (await buyer.pay(started["invoke"]))["err_msg"] != "requestPayment:ok"
 
 
@@ -155,7 +155,7 @@ async def test_an_order_that_nobody_pays_expires_and_is_closed_at_huifu(
     await running.advance(31 * 60)
     await running.sweeps(3, 30)
     assert (await Order.get()).state == "CLOSED"
-    assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(started["out_trade_no"]) == [("OPEN", "CLOSED")]
 
 
 @pytest.mark.parametrize("fault", ["500", "reset_before", "wrong_key"])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from checkout.writes import Writes
-from kit.books import moves, outcomes
+from kit.books import history, outcomes
 from kit.buyers import paying
 from kit.databases import SERVERS, Servers
 from kit.running import RunningShop
@@ -34,6 +34,6 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
     assert answer.status_code == 204
     assert others == []
     assert await buyer.state(order["order_no"]) == "PAID"
-    assert await moves(started["out_trade_no"]) == [("OPEN", "PAID")]
-    assert await moves(order["order_no"]) == [("CLOSING", "PAID")]
+    assert await history(started["out_trade_no"]) == [("OPEN", "PAID")]
+    assert await history(order["order_no"]) == [("CLOSING", "PAID")]
     assert await outcomes() == [("APPLIED", "")]

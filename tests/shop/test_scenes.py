@@ -11,7 +11,7 @@ from checkout.clock import Clock
 from checkout.config import ConfigError, Env
 from checkout.models import Order, Payment
 from kit import owner
-from kit.books import calls, moves
+from kit.books import calls, history
 from kit.buyers import also_official, guest
 from kit.databases import EVERY_DATABASE
 from kit.running import RunningShop
@@ -130,7 +130,7 @@ async def test_another_scene_closes_the_first_before_the_second_exists(
     entries = (await running.sandbox.get("/_sandbox/log")).json()["entries"]
     urls = [e["url"] for e in entries if e["url"].startswith("/v3/")]
     assert [url.rpartition("/")[2] for url in urls] == ["jsapi", "close", second]
-    assert await moves(first["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(first["out_trade_no"]) == [("OPEN", "CLOSED")]
     assert (await buyer.pay(first["invoke"]))["err_msg"].startswith("requestPayment:fail")
     assert await pay(running, after) in ("ok", "app:0")
 

@@ -8,7 +8,7 @@ import pytest
 from checkout.bill import BEIJING
 from checkout.models import Event, Order, Payment, Refund, Share
 from kit import buyers
-from kit.books import calls, compare, moves, next_noon, outcomes
+from kit.books import calls, compare, history, next_noon, outcomes
 from kit.buyers import become, give_back, paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
@@ -121,7 +121,7 @@ async def test_it_is_not_closed_before_five_minutes_but_then(running: RunningSho
     await running.sweeps(12, 30)
     assert (await Order.get()).state == "CLOSED"
     assert (await running.at_wechat(started["out_trade_no"]))["trade_state"] == "CLOSED"
-    assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(started["out_trade_no"]) == [("OPEN", "CLOSED")]
 
 
 async def test_a_lost_notification_is_found_by_the_sweep(running: RunningShop) -> None:

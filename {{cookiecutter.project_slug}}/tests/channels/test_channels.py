@@ -16,7 +16,7 @@ from checkout.bill import BEIJING
 from checkout.channels import Channel
 from checkout.models import Event, Order, Payment, Refund, Share
 from kit import owner
-from kit.books import compare, moves, next_noon, outcomes
+from kit.books import compare, history, next_noon, outcomes
 from kit.buyers import give_back
 from kit.channels import exercise
 from kit.channels._sandboxed import Sandboxed
@@ -185,7 +185,7 @@ async def test_paid_once_by_its_notification(life: Life, hooks: list[str]) -> No
     assert (share.out_trade_no, share.total_fen) == (life.number, life.total_fen)
     assert share.transaction_id
     assert (order.paid_fen, order.refunded_fen) == (life.total_fen, 0)
-    assert await moves(payment.number) == [("OPEN", "PAID")]
+    assert await history(payment.number) == [("OPEN", "PAID")]
     assert hooks == ["on_paid"]
     assert await life.side.state(life.number) == "PAID"
     assert await life.start() == (409, "ORDER_PAID")
@@ -205,7 +205,7 @@ async def test_a_copy_of_its_notification_changes_nothing(life: Life, hooks: lis
     assert set(await life.side.answered()) <= {200, 204}
     assert [outcome for outcome, _ in before].count("APPLIED") == 1
     assert await outcomes() == before
-    assert await moves(life.number) == [("OPEN", "PAID")]
+    assert await history(life.number) == [("OPEN", "PAID")]
     assert await Event.all().count() == 1
     assert hooks == ["on_paid"]
 
@@ -330,7 +330,7 @@ async def test_cancelled_it_is_closed_there_and_here_and_takes_no_money(
     assert not await life.side.pay(life.buyer, life.started)
     await life.sweeps(3, 600)
     assert ((await Payment.get()).state, await life.state()) == ("CLOSED", "CLOSED")
-    assert await moves(life.number) == [("OPEN", "CLOSED")]
+    assert await history(life.number) == [("OPEN", "CLOSED")]
     assert hooks == ["on_closed"]
 
 

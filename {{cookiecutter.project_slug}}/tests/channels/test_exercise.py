@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from checkout.models import Event, Order, Payment, Refund
-from kit.books import compare, moves, next_noon, outcomes
+from kit.books import compare, history, next_noon, outcomes
 from kit.buyers import give_back
 from kit.channels import exercise
 from kit.databases import EVERY_DATABASE
@@ -71,7 +71,7 @@ async def test_it_takes_turns_with_wechat(running: RunningShop, bank: Any) -> No
     buyer, order_no, started = await begun(running)
     assert (await buyer.start(order_no)).status_code == 201
     assert bank.vouchers[started["out_trade_no"]].state == "CLOSED"
-    assert await moves(started["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(started["out_trade_no"]) == [("OPEN", "CLOSED")]
     assert (await wish(buyer, order_no)).status_code == 201
     order = await Order.get()
     assert await Payment.filter(live=order.id).count() == 1

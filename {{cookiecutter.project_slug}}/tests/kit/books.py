@@ -14,7 +14,7 @@ async def calls(running: RunningShop, part: str) -> list[dict[str, Any]]:
     return [e for e in entries if e["url"].partition("?")[0].endswith(part)]
 
 
-async def moves(number: str) -> list[tuple[str, str]]:
+async def history(number: str) -> list[tuple[str, str]]:
     """Return the history of one order or payment."""
     rows = await Transition.filter(number=number).order_by("id")
     return [(row.from_state, row.to_state) for row in rows]

@@ -7,7 +7,7 @@ import pytest
 from checkout.channels import NumberTaken
 from checkout.models import Order, Payment
 from kit import owner
-from kit.books import calls, moves
+from kit.books import calls, history
 from kit.buyers import ADMIN
 from kit.databases import EVERY_DATABASE
 from kit.running import BuyerClient, RunningShop
@@ -61,7 +61,7 @@ async def test_rule_7_a_number_that_was_just_sent_again_is_not_closed_by_its_sec
     [asked] = await calls(running, f"/combine-transactions/out-trade-no/{payment.number}")
     assert asked["status"] == 404  # WeChat never got it
     await payment.refresh_from_db()
-    assert (payment.state, await moves(payment.number)) == ("NEW", [])
+    assert (payment.state, await history(payment.number)) == ("NEW", [])
     started = await buyer.start(order_no)
     assert (started.status_code, started.json()["out_trade_no"]) == (
         200,
@@ -80,7 +80,7 @@ async def test_rule_7_it_is_closed_five_minutes_after_its_last_send(
     assert (await query(running, second_number(payment)))["state"] == state
     shown = (await buyer.get(f"/api/orders/{order_no}")).json()["payments"]
     assert [share["state"] for share in shown] == [state, state]
-    assert await moves(payment.number) == ([("NEW", "CLOSED")] if state == "CLOSED" else [])
+    assert await history(payment.number) == ([("NEW", "CLOSED")] if state == "CLOSED" else [])
 
 
 async def test_rule_7_a_close_that_overtook_the_send_burns_the_number(running: RunningShop) -> None:
@@ -92,7 +92,7 @@ async def test_rule_7_a_close_that_overtook_the_send_burns_the_number(running: R
     assert close["status"] == 204
     with pytest.raises(NumberTaken):
         await running.shop.checkout.channels["wechat"].prepay(payment)
-    assert await moves(payment.number) == [("NEW", "CLOSED")]
+    assert await history(payment.number) == [("NEW", "CLOSED")]
 
 
 async def test_rule_7_a_query_by_the_second_number_pays_all_shares(running: RunningShop) -> None:

@@ -11,7 +11,7 @@ import pytest
 from checkout.models import Event, Notification, Order, Payment, Share
 from checkout.work import transaction
 from checkout.writes import Writes
-from kit.books import moves, outcomes
+from kit.books import history, outcomes
 from kit.buyers import ADMIN, bought, paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
@@ -48,8 +48,8 @@ async def test_rule_4_a_hundred_copies_on_eight_connections_make_one_transition(
         copies = (many.post(url, content=body, headers=wechat.headers(body)) for _ in range(100))
         answers = await asyncio.gather(*copies)
     assert {answer.status_code for answer in answers} == {204}
-    assert await moves(number) == [("OPEN", "PAID")]
-    assert await moves(order["order_no"]) == [("OPEN", "PAID")]
+    assert await history(number) == [("OPEN", "PAID")]
+    assert await history(order["order_no"]) == [("OPEN", "PAID")]
     assert await Notification.all().count() == 1
 
 
@@ -205,7 +205,7 @@ async def nothing_is_left(number: str) -> bool:
     return (
         (payment.state, payment.paid_at, share.transaction_id) == ("OPEN", None, None)
         and (await Order.get()).state == "OPEN"
-        and await moves(number) == []
+        and await history(number) == []
         and not await Notification.exists()
         and not await Event.exists()
     )
@@ -226,7 +226,7 @@ async def test_rule_4_a_crash_before_the_commit_leaves_nothing_and_a_copy_pays(
     assert (await wechat.send(body)).status_code == 204
     assert (await Order.get(order_no=order["order_no"])).state == "PAID"
     assert await outcomes() == [("APPLIED", "")]
-    assert await moves(number) == [("OPEN", "PAID")]
+    assert await history(number) == [("OPEN", "PAID")]
 
 
 async def test_rule_4_the_sweep_pays_what_a_crash_forgot(
@@ -278,7 +278,7 @@ async def test_rule_4_a_copy_waits_for_a_first_one_that_is_not_committed(
         assert (await first).status_code == (204 if first_commits else 500)
         assert (await copy).status_code == 204
     assert await outcomes() == [("APPLIED", "")]
-    assert await moves(number) == [("OPEN", "PAID")]
+    assert await history(number) == [("OPEN", "PAID")]
 
 
 async def test_rule_4_our_deadline_answers_500_and_the_copy_is_told_once_it_is_committed(
@@ -359,7 +359,7 @@ async def test_rule_4_an_unmatched_one_is_decided_again(running: RunningShop, ho
     await asyncio.gather(*deciding)
     assert (await Order.get(order_no=order["order_no"])).state == "PAID"
     assert await outcomes(number) == [("APPLIED", "")]
-    assert await moves(number) == [("OPEN", "PAID")]
+    assert await history(number) == [("OPEN", "PAID")]
     assert (await Notification.get()).due_at is None
     assert await replay(running) == {"outcome": "APPLIED", "reason": ""}
 

@@ -10,7 +10,7 @@ import pytest
 from accounts.models import Identity
 from checkout.models import Order, Payment
 from kit import owner
-from kit.books import calls, moves
+from kit.books import calls, history
 from kit.buyers import also_official, paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
@@ -67,7 +67,7 @@ async def test_rule_2_another_scene_closes_the_live_payment_at_wechat_first(
     assert second.status_code == 201
     assert second.json()["out_trade_no"] != first["out_trade_no"]
     assert (await running.at_wechat(first["out_trade_no"]))["trade_state"] == "CLOSED"
-    assert await moves(first["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(first["out_trade_no"]) == [("OPEN", "CLOSED")]
     assert [payment.state for payment in await Payment.exclude(live=None)] == ["OPEN"]
     paths = [e["url"].rpartition("/")[2] for e in await calls(running, "")]
     assert paths.index("close") < len(paths) - 1 - paths[::-1].index("jsapi")
@@ -137,7 +137,7 @@ async def test_rule_2_a_close_whose_answer_proves_nothing_is_settled_by_a_query(
     await running.control("faults", answers={"close": fault}, times=1)
     assert (await buyer.start(order["order_no"], "jsapi")).status_code == 201
     assert len(await calls(running, first["out_trade_no"])) == 1
-    assert await moves(first["out_trade_no"]) == [("OPEN", "CLOSED")]
+    assert await history(first["out_trade_no"]) == [("OPEN", "CLOSED")]
 
 
 async def test_rule_2_twenty_parallel_requests_make_one_payment_and_one_prepay(

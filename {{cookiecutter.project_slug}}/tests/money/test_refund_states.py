@@ -18,7 +18,7 @@ from checkout.models import Event, Order, Payment, Refund, Share, Transition
 from checkout.notifications import Arrival
 from checkout.refunds import Refunds
 from checkout.work import Overtaken, again, transaction
-from kit.books import moves
+from kit.books import history
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
 from kit.rows import new_order, new_payment, overtaking
@@ -297,7 +297,7 @@ async def test_a_rejected_refund_that_turns_up_is_booked_again(
     await bring(ledger, refund, share, "REJECTED")
     assert (await Share.get(id=share.id)).reserved_fen == 0
     assert (await hear(ledger, refund, share, "SUCCESS", by="notification")).name == "APPLIED"
-    assert await moves(refund.out_refund_no) == [
+    assert await history(refund.out_refund_no) == [
         ("PENDING", "REJECTED"),
         ("REJECTED", "PROCESSING"),
         ("PROCESSING", "SUCCESS"),
@@ -370,7 +370,7 @@ async def test_a_refund_that_two_hear_of_at_once_moves_once(
     refund = await begun(ledger, share, 30)
     overtaking(monkeypatch, [lambda: hear(ledger, refund, share, word)])
     assert (await hear(ledger, refund, share, word, by="notification")).name == "DUPLICATE"
-    assert len(await moves(refund.out_refund_no)) == (1 if word == "PROCESSING" else 2)
+    assert len(await history(refund.out_refund_no)) == (1 if word == "PROCESSING" else 2)
     await check_sums(share)
 
 
@@ -421,7 +421,7 @@ async def check_history(share: Share) -> None:
     """Follow the history of each refund; nothing changed without a line."""
     for refund in await Refund.filter(share_id=share.id):
         state = "PENDING"
-        for before, after in await moves(refund.out_refund_no):
+        for before, after in await history(refund.out_refund_no):
             assert state == before, "each line goes on where the one before ended"
             assert (before, after) in MOVES
             state = after

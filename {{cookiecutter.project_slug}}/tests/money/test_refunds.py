@@ -10,7 +10,7 @@ import pytest
 
 from checkout import upstream
 from checkout.models import Event, Notification, Payment, Refund, Share
-from kit.books import calls, moves, outcomes
+from kit.books import calls, history, outcomes
 from kit.buyers import ADMIN, bought, give_back, paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
@@ -57,7 +57,7 @@ async def test_rule_10_a_refund_leaves_at_once_and_its_notification_ends_it(
     assert (order["refunding_fen"], order["refunded_fen"], order["state"]) == (0, 300, "PAID")
     assert [(r["refund_fen"], r["state"]) for r in order["refunds"]] == [(300, "SUCCESS")]
     assert await at_sandbox(running, number) == [(300, "SUCCESS")]
-    assert await moves(answer.json()["out_refund_no"]) == [
+    assert await history(answer.json()["out_refund_no"]) == [
         ("PENDING", "PROCESSING"),
         ("PROCESSING", "SUCCESS"),
     ]
@@ -216,7 +216,7 @@ async def test_rule_10_refused_for_good_is_rejected_after_a_quiet_period_and_a_s
     [failed] = diary.fields("refund failed")
     assert failed["code"] == "INVALID_REQUEST"
     assert failed["wechat_request_id"].endswith("-268435456")
-    assert await moves(number) == [("PENDING", "REJECTED")]
+    assert await history(number) == [("PENDING", "REJECTED")]
 
 
 async def test_rule_10_a_rejected_refund_frees_the_amount(running: RunningShop) -> None:
@@ -245,7 +245,7 @@ async def test_rule_10_a_rejected_refund_that_turns_up_is_done_and_counts_for_th
     await running.shop.checkout.channels["wechat"].refund(refund, share)  # an earlier sending
     await running.advance(600)
     await until(lambda: Refund.exists(state="SUCCESS"))
-    assert await moves(refund.out_refund_no) == [
+    assert await history(refund.out_refund_no) == [
         ("PENDING", "REJECTED"),
         ("REJECTED", "PROCESSING"),
         ("PROCESSING", "SUCCESS"),
@@ -581,7 +581,7 @@ async def test_rule_8_a_surplus_refund_that_is_refused_is_never_rejected_and_tri
     await sweep_until(running, "SUCCESS")
     assert {e["request_body"] for e in await sent(running)} == {refund.request}
     assert await at_sandbox(running, started["out_trade_no"]) == [(PRICE, "SUCCESS")]
-    assert await moves(refund.out_refund_no) == [
+    assert await history(refund.out_refund_no) == [
         ("PENDING", "PROCESSING"),
         ("PROCESSING", "SUCCESS"),
     ]

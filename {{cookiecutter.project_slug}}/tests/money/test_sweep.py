@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from checkout.models import Event, Order, Payment
-from kit.books import moves, outcomes
+from kit.books import history, outcomes
 from kit.buyers import paying
 from kit.databases import EVERY_DATABASE
 from kit.logs import Diary
@@ -48,7 +48,7 @@ async def test_rule_7_an_expired_order_is_closed_at_wechat_first(running: Runnin
     await running.shop.checkout.sweep_once()
     assert await buyer.state(order["order_no"]) == "CLOSED"
     assert (await running.at_wechat(started["out_trade_no"]))["trade_state"] == "CLOSED"
-    assert await moves(order["order_no"]) == [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")]
+    assert await history(order["order_no"]) == [("OPEN", "CLOSING"), ("CLOSING", "CLOSED")]
 
 
 async def test_rule_7_an_order_nobody_tried_to_pay_is_closed_too(running: RunningShop) -> None:
