@@ -18,7 +18,8 @@ class Clock:
 
     def now(self) -> datetime:
         """Return the aware UTC time that lifetimes, expiry and schedules are measured by."""
-        return datetime.now(UTC) + timedelta(seconds=self.offset_seconds)
+        now = datetime.now(UTC)
+        return now + timedelta(seconds=self.offset_seconds) if self.offset_seconds else now
 
     def seconds(self) -> float:
         """Return the same moment in Unix seconds."""

@@ -91,7 +91,7 @@ class Events:
         """Return a new event, to be inserted; it runs right after the commit."""
         now = self._clock.now()
         suffix = f"-{refund.id}" if refund else ""
-        event = Event(
+        event = Event.construct(  # checks nothing, which is three times as fast
             event_id=f"{order.order_no}-{kind}{suffix}",
             order_id=order.id,
             refund_id=refund.id if refund else None,

@@ -244,6 +244,8 @@ class Ledger:
         paid_at = trade.paid_at or self._clock.now()
         surplus = "PAID" not in ORDER[order.state]
         history = [self._line(payment, "PAID", cause, writes.after)]
+        paid = {} if surplus else {"order_no": order.order_no}  # one line in the log for both
+        _log_move(payment, "PAID", cause, writes.after, **paid)
         writes.move(payment, "PAID", live=None, paid_at=paid_at, surplus=surplus, due_at=None)
         _pay_shares(shares, trade, writes, surplus=surplus)
         if surplus:
@@ -348,6 +350,7 @@ class Ledger:
         if not await sql.CLOSE_ORDER.run(id=order.id):
             return
         history = self._line(order, "CLOSED", cause, after)
+        _log_move(order, "CLOSED", cause, after)
         order.state = "CLOSED"
         await sql.add(Transition, history)
         await self._events.write("on_closed", order, after)
@@ -544,6 +547,7 @@ class Ledger:
             return
         if await sql.REFUND_ORDER.run(id=order.id):
             await sql.add(Transition, self._line(order, "REFUNDED", cause, after))
+            _log_move(order, "REFUNDED", cause, after)
             order.state = "REFUNDED"
         await self._events.write("on_refunded", order, after, refund)
 
@@ -559,6 +563,7 @@ class Ledger:
     ) -> None:
         """Compare and set with one line of history, in the open transaction."""
         history = self._line(row, state, cause, after)
+        _log_move(row, state, cause, after)
         await compare_and_set(row, state, **values)
         await sql.add(Transition, history)
 
@@ -572,6 +577,7 @@ class Ledger:
     ) -> None:
         """Compare and set with one line of history, together with what else is written."""
         history = self._line(row, state, cause, writes.after)
+        _log_move(row, state, cause, writes.after)
         writes.move(row, state, **values)
         writes.insert_all(Transition, history)
 
@@ -583,9 +589,7 @@ class Ledger:
         if state not in allowed[row.state]:
             log.alarm("move refused", number=number, from_state=row.state, to_state=state)
             raise AssertionError(f"{subject} {number}: {row.state} does not move to {state}")
-        begun = {"prepay_request_id": row.request_id} if isinstance(row, Payment) else {}
         after.call(partial(self._events.moved, subject, state))
-        after.call(partial(log.info, "moved", number=number, to_state=state, cause=cause, **begun))
         return {
             "subject": subject,
             "number": number,
@@ -607,6 +611,16 @@ class Ledger:
             return settled
         await stored(source, outcome, out_trade_no, row)
         return outcome
+
+
+def _log_move(
+    row: Order | Payment | Refund, state: str, cause: str, after: AfterCommit, **more: str
+) -> None:
+    """Log a move once it is committed; a payment's with the id of the request that began it."""
+    _, number, _ = _about(row)
+    begun = {"prepay_request_id": row.request_id} if isinstance(row, Payment) else {}
+    fields = {"number": number, "to_state": state, "cause": cause, **begun, **more}
+    after.call(partial(log.info, "moved", **fields))
 
 
 def _about(row: Order | Payment | Refund) -> tuple[str, str, dict[str, set[str]]]:

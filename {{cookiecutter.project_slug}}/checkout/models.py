@@ -13,9 +13,17 @@ class UtcField(fields.DatetimeField[datetime]):
 
     def to_db_value(self, value: Any, instance: Any) -> Any:
         """Convert to UTC; naive times are refused."""
-        if value is not None and value.tzinfo is None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
             raise ValueError(f"{self.model_field_name}: naive time")
-        return super().to_db_value(value.astimezone(UTC), instance) if value else None
+        return value.astimezone(UTC)
+
+    def to_python_value(self, value: Any) -> datetime | None:
+        """Return what is UTC already as it is; Tortoise would look up the zone of each."""
+        if isinstance(value, datetime) and value.tzinfo is UTC:
+            return value
+        return super().to_python_value(value)
 
 
 class Order(Model):

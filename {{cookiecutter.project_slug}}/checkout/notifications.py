@@ -116,7 +116,8 @@ class Notifications:
         except NotProved as error:
             log.warning("notification not proved", reason=error.code, why=str(error))
             return Received(channel.failed(401, error.code), "NOT_PROVED", error.code)
-        log.info("notification", kind=kind, outcome=outcome.name, reason=outcome.reason)
+        if outcome.name != "APPLIED":  # the moves of an applied one name it as their cause
+            log.info("notification", kind=kind, outcome=outcome.name, reason=outcome.reason)
         if outcome.name in ("UNDECRYPTABLE", "NOT_CONFIRMED"):
             return Received(channel.failed(500, outcome.name), *outcome)
         return Received(channel.received(body), *outcome)

@@ -49,7 +49,7 @@ class Writes:
         """Add the compare-and-set of a state; `row` is changed once it is committed."""
         moved = {"state": state, **values}
         self.run(sql.compare_and_set_of(row, **values), id=row.id, state__was=row.state, **moved)
-        self.after.call(partial(_change, row, moved))
+        self.after.call(partial(vars(row).update, moved))
 
     def insert(self, row: Model) -> None:
         """Add a row; it gets its id."""
@@ -89,11 +89,6 @@ class Writes:
         connection = Order._meta.db
         send = {"postgres": _as_one_statement, "mysql": _as_one_message}
         await send.get(connection.capabilities.dialect, _one_by_one)(connection, self._writes)
-
-
-def _change(row: Model, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(row, name, value)
 
 
 # -- PostgreSQL
@@ -194,5 +189,4 @@ def _check(touched: int) -> None:
 
 def _identify(row: Model | None, new_id: int) -> None:
     if row is not None:
-        row.pk = new_id
-        row._saved_in_db = True
+        vars(row).update(id=new_id, _saved_in_db=True)

@@ -255,19 +255,30 @@ class WeChat:
             await notify.verify(self._client, headers, body)
         except errors.SignatureInvalid as error:
             raise ch.NotProved(str(error), code=error.reason) from error
-        key = _key(body)
         try:
-            trade = self.read(body)
+            envelope = notify.parse(body)
+        except errors.MalformedAnswer as error:
+            key = hashlib.sha256(body).hexdigest()  # what cannot be read is unique by its bytes
+            raise ch.MalformedNotification(str(error), key=key) from error
+        try:
+            trade = self._open(envelope)
         except ch.Unreadable as error:
-            raise type(error)(str(error), key=key) from error
-        return ch.Proved(key, trade) if trade else ch.NotOurs(key)
+            raise type(error)(str(error), key=envelope.id) from error
+        return ch.Proved(envelope.id, trade) if trade else ch.NotOurs(envelope.id)
 
     def read(self, body: bytes) -> ch.Trade | ch.RefundTrade | None:
-        """Decrypt a proved notification; a refund is sealed for the merchant that gave it back."""
+        """Decrypt a proved notification."""
+        try:
+            return self._open(notify.parse(body))
+        except errors.MalformedAnswer as error:
+            raise ch.MalformedNotification(str(error)) from error
+
+    def _open(self, envelope: notify.Envelope) -> ch.Trade | ch.RefundTrade | None:
+        """Decrypt it with a merchant's key; a refund is sealed for the one that gave it back."""
         problem: Exception = errors.DecryptFailed("no key")
         for client in self._clients.values():
             try:
-                return _open(client.merchant.apiv3_key, body)
+                return _open(client.merchant.apiv3_key, envelope)
             except errors.DecryptFailed as error:
                 problem = error
             except errors.MalformedAnswer as error:
@@ -411,17 +422,8 @@ async def _bill_of(client: Client, day: date) -> AsyncIterator[ch.BillRow]:
             yield row
 
 
-def _key(body: bytes) -> str:
-    """Return the notification's id; what cannot be read is unique by its bytes."""
-    try:
-        return notify.parse(body).id
-    except errors.MalformedAnswer:
-        return hashlib.sha256(body).hexdigest()
-
-
-def _open(apiv3_key: bytes, body: bytes) -> ch.Trade | ch.RefundTrade | None:
+def _open(apiv3_key: bytes, envelope: notify.Envelope) -> ch.Trade | ch.RefundTrade | None:
     """Decrypt by what is inside, whatever the path: a refund, a payment, or another product."""
-    envelope = notify.parse(body)
     if envelope.original_type == "refund":
         return _refund_trade(refunds.open_refund(apiv3_key, envelope))
     if envelope.original_type != "transaction":

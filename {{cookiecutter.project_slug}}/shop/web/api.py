@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -194,6 +195,7 @@ def address_of(request: Request) -> str:
     return plain_address(behind or request.ip)
 
 
+@lru_cache(maxsize=1024)  # the same senders come again and again
 def plain_address(text: str) -> str:
     """Write an address as WeChat takes it: IPv4 as such, without zone, a strange one as none."""
     try:

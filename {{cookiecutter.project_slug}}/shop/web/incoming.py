@@ -47,26 +47,33 @@ class Patience(Http):
     connection for ever.
     """
 
-    __slots__ = ("body_until",)
-    body_until: float
+    __slots__ = ("until",)
+    until: float | None  # by the loop's clock; None while the next request is awaited
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        super().__init__(protocol)  # type: ignore[no-untyped-call]
+        self._receive_more = self._receive_in_time
+
+    def init_for_request(self) -> None:
+        """Let the next request come when it comes; Sanic's own timeout ends an idle connection."""
+        super().init_for_request()  # type: ignore[no-untyped-call]
+        self.until = None
 
     async def http1_request_header(self) -> None:
-        """Read a head, within HEAD_SECONDS of its first byte."""
-        try:
-            async with asyncio.timeout(HEAD_SECONDS):
-                await super().http1_request_header()  # type: ignore[no-untyped-call]
-        except TimeoutError:
-            raise TooSlow("the head of the request did not arrive in time") from None
-        self.body_until = asyncio.get_running_loop().time() + BODY_SECONDS
+        """Read a head, within HEAD_SECONDS of its first byte; its body has BODY_SECONDS then."""
+        loop = asyncio.get_running_loop()
+        self.until = loop.time() + HEAD_SECONDS
+        await super().http1_request_header()  # type: ignore[no-untyped-call]
+        self.until = loop.time() + BODY_SECONDS
 
-    async def read(self) -> bytes | None:
-        """Read a piece of a body, within BODY_SECONDS of the head."""
+    async def _receive_in_time(self) -> None:
+        """Wait for more of a request; most have come whole, and nobody waits for them."""
         try:
-            async with asyncio.timeout_at(self.body_until):
-                return await super().read()
+            async with asyncio.timeout_at(self.until):
+                await self.protocol.receive_more()  # type: ignore[no-untyped-call]
         except TimeoutError:
             self.keep_alive = False
-            raise TooSlow("the body did not arrive in time") from None
+            raise TooSlow("the request did not arrive in time") from None
 
 
 def be_impatient() -> None:
