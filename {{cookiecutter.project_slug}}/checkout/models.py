@@ -20,10 +20,13 @@ class UtcField(fields.DatetimeField[datetime]):
         return value.astimezone(UTC)
 
     def to_python_value(self, value: Any) -> datetime | None:
-        """Return what is UTC already as it is; Tortoise would look up the zone of each."""
-        if isinstance(value, datetime) and value.tzinfo is UTC:
-            return value
-        return super().to_python_value(value)
+        """Return UTC, whatever the database gives; Tortoise would look up the zone of each time."""
+        if value is None:
+            return None
+        if isinstance(value, str):  # SQLite's
+            value = datetime.fromisoformat(value)
+        naive: bool = value.tzinfo is None  # MySQL's
+        return value.replace(tzinfo=UTC) if naive else value.astimezone(UTC)  # type: ignore[no-any-return]
 
 
 class Order(Model):

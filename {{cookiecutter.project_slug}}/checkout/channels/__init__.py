@@ -420,7 +420,8 @@ class Channels(dict[str, Channel]):
 
     def of_same_books(self, name: str) -> list[str]:
         """Name the channels that share their books with this one, itself included."""
-        return [channel.name for channel in self.books()[self[name].books]]
+        books = self[name].books
+        return [channel.name for channel in self.values() if channel.books == books]
 
     def at(self, path: str) -> tuple[Channel, str] | None:
         """Return the channel and the kind of notification that arrive at a path."""

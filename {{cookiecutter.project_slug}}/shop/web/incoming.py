@@ -68,6 +68,9 @@ class Patience(Http):
 
     async def _receive_in_time(self) -> None:
         """Wait for more of a request; most have come whole, and nobody waits for them."""
+        if self.until is None:
+            await self.protocol.receive_more()  # type: ignore[no-untyped-call]
+            return
         try:
             async with asyncio.timeout_at(self.until):
                 await self.protocol.receive_more()  # type: ignore[no-untyped-call]
