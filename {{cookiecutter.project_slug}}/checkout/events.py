@@ -78,6 +78,8 @@ class Events:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = deque[Waiting]()
         self._done = list[Event]()
+        self.moves = 0
+        """Committed moves of this process, so far."""
 
     async def write(
         self, kind: str, order: Order, after: AfterCommit, refund: Refund | None = None
@@ -103,7 +105,8 @@ class Events:
         return event
 
     def moved(self, subject: str, to_state: str) -> None:
-        """Tell the owner's metrics of a committed move."""
+        """Count a committed move, and tell the owner's metrics of it."""
+        self.moves += 1
         self._hooks.on_move(subject, to_state)
 
     def _start(self, event: Event, order: Order, refund: Refund | None) -> None:

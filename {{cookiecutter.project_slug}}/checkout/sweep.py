@@ -76,17 +76,21 @@ class Sweep:
         self._work = work
 
     async def once(self) -> dict[str, Any]:
-        """Handle everything that is due now, and what follows from it; return the Report."""
+        """Handle everything that is due now, and what follows from it; return the Report.
+
+        Where nothing moved, nothing follows. What is only due again, because so many rows took
+        longer than the pause between two looks, is left to the next sweep.
+        """
         report = Report()
         lanes = self.lanes(report)
         rows = 0
         began = time.monotonic()
         for _ in range(PASSES):
+            moves = self._events.moves
             drains = [lane.drain() for lane in lanes]
-            handled = sum(await asyncio.gather(*drains, self._keep_house()))
-            if not handled:
+            rows += sum(await asyncio.gather(*drains, self._keep_house()))
+            if self._events.moves == moves:
                 break
-            rows += handled
         seconds = max(time.monotonic() - began, 0.001)
         log.info("swept once", rows=rows, rows_a_second=round(rows / seconds))
         await self._count(report)
