@@ -79,6 +79,25 @@ async def test_rule_7_nothing_is_open_fifteen_minutes_after_the_end(
     assert (await Payment.get()).state == "CLOSED"
 
 
+async def test_rule_7_a_sweep_run_once_ends_though_its_rows_become_due_again_meanwhile(
+    running: RunningShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = [(await paying(running))[2]["out_trade_no"] for _ in range(3)]
+    asked: list[str] = []
+    payments = running.shop.checkout.payments
+    ask = payments.ask
+
+    async def slow(payment: Payment, cause: str) -> bool:
+        asked.append(payment.number)
+        await running.advance(400)  # longer than any pause between two looks
+        return await ask(payment, cause)
+
+    monkeypatch.setattr(payments, "ask", slow)
+    await running.advance(6)
+    await running.shop.checkout.sweep_once()
+    assert sorted(asked) == sorted(started)
+
+
 async def test_rule_7_a_404_counts_as_closed_only_five_minutes_after_the_last_send(
     running: RunningShop,
 ) -> None:
