@@ -78,8 +78,8 @@ class Sweep:
     async def once(self) -> dict[str, Any]:
         """Handle everything that is due now, and what follows from it; return the Report.
 
-        Where nothing moved, nothing follows. What is only due again, because so many rows took
-        longer than the pause between two looks, is left to the next sweep.
+        Where nothing moved and no row was put right, nothing follows. What is only due again,
+        because so many rows took longer than the pause until the next look, is the next sweep's.
         """
         report = Report()
         lanes = self.lanes(report)
@@ -88,8 +88,9 @@ class Sweep:
         for _ in range(PASSES):
             moves = self._events.moves
             drains = [lane.drain() for lane in lanes]
-            rows += sum(await asyncio.gather(*drains, self._keep_house()))
-            if self._events.moves == moves:
+            kept, *handled = await asyncio.gather(self._keep_house(), *drains)
+            rows += sum(handled)
+            if not kept and self._events.moves == moves:
                 break
         seconds = max(time.monotonic() - began, 0.001)
         log.info("swept once", rows=rows, rows_a_second=round(rows / seconds))
