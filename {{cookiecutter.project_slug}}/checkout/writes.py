@@ -2,13 +2,17 @@
 
 To send a message and to hear the answer costs our processor more than a write costs the database,
 and BEGIN, six writes and COMMIT are eight messages. PostgreSQL takes all of it as one statement,
-MySQL as one message and a COMMIT; SQLite is in our own process, there nothing is sent.
+MySQL as one message and a COMMIT; SQLite is in our own process, there nothing is sent. In a rush
+what waits for the database is sent together.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
 from tortoise.exceptions import OperationalError
@@ -19,6 +23,8 @@ from checkout.models import Order, Payment, Refund
 from checkout.work import AfterCommit, Overtaken, causes, transaction
 
 MISSED = "22012"  # the SQLSTATE of a division by zero
+AT_ONCE = 3  # messages under way; what comes meanwhile waits for others of its kind
+TOGETHER = 4  # facts of one message: each number has a text of its own that is planned once
 
 
 class Write(NamedTuple):
@@ -79,16 +85,124 @@ class Writes:
 
         Raises Overtaken when an UPDATE met no row, IntegrityError when something is there already.
         """
-        await self.send()
+        connection = Order._meta.db
+        is_inside = isinstance(connection, TransactionalDBClient)
+        if is_inside or connection.capabilities.dialect == "sqlite":  # has groups of its own
+            await self.send()
+        elif self._writes:
+            await _together.setdefault(connection, Together()).write(connection, self._writes)
         self.after.run()
 
     async def send(self) -> None:
         """Write all of it, in the open transaction if there is one; raises what `commit` raises."""
-        if not self._writes:
-            return
-        connection = Order._meta.db
-        send = {"postgres": _as_one_statement, "mysql": _as_one_message}
-        await send.get(connection.capabilities.dialect, _one_by_one)(connection, self._writes)
+        if self._writes:
+            await _send_to(Order._meta.db, self._writes)
+
+
+async def _send_to(connection: BaseDBAsyncClient, writes: Sequence[Write]) -> None:
+    send = {"postgres": _as_one_statement, "mysql": _as_one_message}
+    await send.get(connection.capabilities.dialect, _one_by_one)(connection, writes)
+
+
+# -- several facts in one message
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """A fact that is not written yet; `shape` are its texts, `written` ends when it is."""
+
+    writes: Sequence[Write]
+    shape: Sequence[str]
+    written: asyncio.Future[None]
+
+
+class Together:
+    """The facts of this process that wait for a database: one message and one commit for several.
+
+    Each is still whole or not there at all. When one does not go through, none of its message
+    does; then each is written alone, and only that one fails.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
+        self._busy = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def write(self, connection: BaseDBAsyncClient, writes: Sequence[Write]) -> None:
+        """Write a fact, at once while few others are; raises what `commit` raises."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(writes, [write.text for write in writes], written))
+        if self._busy < AT_ONCE:
+            self._busy += 1
+            task = asyncio.create_task(self._write_waiting(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        await written
+
+    async def _write_waiting(self, connection: BaseDBAsyncClient) -> None:
+        try:
+            while self._waiting:
+                batch = self._next()
+                try:
+                    if len(batch) == 1 or not await _write_together(connection, batch):
+                        await asyncio.gather(*[_write_alone(connection, one) for one in batch])
+                except BaseException as error:  # we are stopped: let nobody wait for ever
+                    _end(batch, error)
+                    raise
+        finally:
+            self._busy -= 1
+
+    def _next(self) -> list[Waiting]:
+        """Take as many facts of one shape as a message has, or else the one that came first."""
+        first = self._waiting[0]
+        alike = [waiting for waiting in self._waiting if waiting.shape == first.shape]
+        batch = alike[:TOGETHER] if len(alike) >= TOGETHER else [first]
+        self._waiting = [waiting for waiting in self._waiting if waiting not in batch]
+        return batch
+
+
+async def _write_together(connection: BaseDBAsyncClient, batch: Sequence[Waiting]) -> bool:
+    try:
+        await _send_to(connection, _joined([waiting.writes for waiting in batch]))
+    except Exception:  # whose fault it is shows when each is written alone
+        return False
+    _end(batch)
+    return True
+
+
+async def _write_alone(connection: BaseDBAsyncClient, waiting: Waiting) -> None:
+    try:
+        await _send_to(connection, waiting.writes)
+    except Exception as error:
+        _end([waiting], error)
+    else:
+        _end([waiting])
+
+
+def _end(batch: Iterable[Waiting], error: BaseException | None = None) -> None:
+    """Tell those who still wait; one may have been cancelled."""
+    for waiting in batch:
+        if waiting.written.done():
+            continue
+        if error is None:
+            waiting.written.set_result(None)
+        else:
+            waiting.written.set_exception(error)
+
+
+def _joined(facts: Iterable[Sequence[Write]]) -> list[Write]:
+    """Put facts behind each other; a parent is counted from the first write of all."""
+    joined: list[Write] = []
+    for writes in facts:
+        first = len(joined)
+        joined += [
+            write if write.parent is None else write._replace(parent=write.parent + first)
+            for write in writes
+        ]
+    return joined
+
+
+_together: WeakKeyDictionary[BaseDBAsyncClient, Together] = WeakKeyDictionary()
 
 
 # -- PostgreSQL
