@@ -20,7 +20,7 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
     buyer, order, started = await paying(running)
     server = await servers.get(database_kind)
     wechat = WeChat(running)
-    inside = Writes.send
+    inside = Writes.commit
     others = ["UPDATE checkout_order SET state = 'CLOSING'"]
 
     async def late(writes: Writes) -> None:
@@ -28,7 +28,7 @@ async def test_the_ledger_sees_what_another_process_did_to_the_order_meanwhile(
             await server.run(others.pop(), database=server.database)
         await inside(writes)
 
-    monkeypatch.setattr(Writes, "send", late)
+    monkeypatch.setattr(Writes, "commit", late)
     async with asyncio.timeout(3):
         answer = await wechat.notify(await wechat.trade(started["out_trade_no"]))
     assert answer.status_code == 204

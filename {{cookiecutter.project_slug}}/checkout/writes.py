@@ -7,6 +7,7 @@ what waits for the database is sent together.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -107,12 +108,11 @@ async def _send_to(connection: BaseDBAsyncClient, writes: Sequence[Write]) -> No
 # -- several facts in one message
 
 
-@dataclass(frozen=True, eq=False)
-class Waiting:
-    """A fact that is not written yet; `shape` are its texts, `written` ends when it is."""
+@dataclass(frozen=True)
+class Unwritten:
+    """A fact that is not written yet; `written` ends when it is."""
 
     writes: Sequence[Write]
-    shape: Sequence[str]
     written: asyncio.Future[None]
 
 
@@ -124,14 +124,15 @@ class Together:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[Waiting] = []
+        self._waiting: dict[tuple[str, ...], deque[Unwritten]] = {}  # by their texts
         self._busy = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def write(self, connection: BaseDBAsyncClient, writes: Sequence[Write]) -> None:
         """Write a fact, at once while few others are; raises what `commit` raises."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(writes, [write.text for write in writes], written))
+        kind = tuple(write.text for write in writes)
+        self._waiting.setdefault(kind, deque()).append(Unwritten(writes, written))
         if self._busy < AT_ONCE:
             self._busy += 1
             task = asyncio.create_task(self._write_waiting(connection))
@@ -145,49 +146,50 @@ class Together:
                 batch = self._next()
                 try:
                     if len(batch) == 1 or not await _write_together(connection, batch):
-                        await asyncio.gather(*[_write_alone(connection, one) for one in batch])
+                        await asyncio.gather(*[_write_alone(connection, fact) for fact in batch])
                 except BaseException as error:  # we are stopped: let nobody wait for ever
                     _end(batch, error)
                     raise
         finally:
             self._busy -= 1
 
-    def _next(self) -> list[Waiting]:
-        """Take as many facts of one shape as a message has, or else the one that came first."""
-        first = self._waiting[0]
-        alike = [waiting for waiting in self._waiting if waiting.shape == first.shape]
-        batch = alike[:TOGETHER] if len(alike) >= TOGETHER else [first]
-        self._waiting = [waiting for waiting in self._waiting if waiting not in batch]
+    def _next(self) -> list[Unwritten]:
+        """Take as many facts of one kind as a message has, or else one; kinds take turns."""
+        kind = next(iter(self._waiting))
+        alike = self._waiting.pop(kind)
+        batch = [alike.popleft() for _ in range(TOGETHER if len(alike) >= TOGETHER else 1)]
+        if alike:
+            self._waiting[kind] = alike
         return batch
 
 
-async def _write_together(connection: BaseDBAsyncClient, batch: Sequence[Waiting]) -> bool:
+async def _write_together(connection: BaseDBAsyncClient, batch: Sequence[Unwritten]) -> bool:
     try:
-        await _send_to(connection, _joined([waiting.writes for waiting in batch]))
+        await _send_to(connection, _joined([fact.writes for fact in batch]))
     except Exception:  # whose fault it is shows when each is written alone
         return False
     _end(batch)
     return True
 
 
-async def _write_alone(connection: BaseDBAsyncClient, waiting: Waiting) -> None:
+async def _write_alone(connection: BaseDBAsyncClient, fact: Unwritten) -> None:
     try:
-        await _send_to(connection, waiting.writes)
+        await _send_to(connection, fact.writes)
     except Exception as error:
-        _end([waiting], error)
+        _end([fact], error)
     else:
-        _end([waiting])
+        _end([fact])
 
 
-def _end(batch: Iterable[Waiting], error: BaseException | None = None) -> None:
+def _end(batch: Iterable[Unwritten], error: BaseException | None = None) -> None:
     """Tell those who still wait; one may have been cancelled."""
-    for waiting in batch:
-        if waiting.written.done():
+    for fact in batch:
+        if fact.written.done():
             continue
         if error is None:
-            waiting.written.set_result(None)
+            fact.written.set_result(None)
         else:
-            waiting.written.set_exception(error)
+            fact.written.set_exception(error)
 
 
 def _joined(facts: Iterable[Sequence[Write]]) -> list[Write]:
