@@ -45,9 +45,9 @@ async def test_a_row_that_lacks_columns_says_so_and_is_not_saved_whole(
     _, _, out_trade_no = await bought(running)
     rows = await sql.payment_rows(out_trade_no)
     assert rows
-    whole = values_of(await Payment.get())
-    assert values_of(rows.payment).items() <= whole.items()
-    assert values_of(rows.payment).keys() < whole.keys()
+    stored = values_of(await Payment.get())
+    assert values_of(rows.payment).items() <= stored.items()
+    assert values_of(rows.payment).keys() < stored.keys()
     with pytest.raises(AttributeError, match="request"):
         _ = rows.payment.request
     with pytest.raises(Exception, match="partial model"):
