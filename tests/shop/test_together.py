@@ -122,3 +122,27 @@ async def test_thirty_notifications_at_once_and_their_copies_move_each_order_onc
     assert await Order.filter(state="PAID").count() == FACTS
     moves = await Transition.filter(to_state="PAID").values_list("number", flat=True)
     assert len(moves) == len(set(moves)) == 2 * FACTS
+
+
+@pytest.mark.parametrize("database_kind", ["postgres", "mysql"], indirect=True)
+async def test_a_message_that_was_committed_but_whose_answer_was_lost_counts_once(
+    running: RunningShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = [(await paying(running))[2]["out_trade_no"] for _ in range(FACTS)]
+    wechat = WeChat(running)
+    trades = [await wechat.trade(number) for number in started]
+    lost: list[int] = []
+    inside = writes._write_together
+
+    async def losing(connection: BaseDBAsyncClient, batch: Sequence[writes.Unwritten]) -> bool:
+        await writes._send_to(connection, writes._joined([fact.writes for fact in batch]))
+        lost.append(len(batch))
+        return await inside(connection, batch)  # what was committed is sent again
+
+    monkeypatch.setattr(writes, "_write_together", losing)
+    answers = await asyncio.gather(*[wechat.notify(trade) for trade in trades])
+    assert lost
+    assert {answer.status_code for answer in answers} == {204}
+    assert await Payment.filter(state="PAID").count() == FACTS
+    moves = await Transition.filter(to_state="PAID").values_list("number", flat=True)
+    assert len(moves) == len(set(moves)) == 2 * FACTS

@@ -166,8 +166,8 @@ class Together:
 async def _write_together(connection: BaseDBAsyncClient, batch: Sequence[Unwritten]) -> bool:
     try:
         await _send_to(connection, _joined([fact.writes for fact in batch]))
-    except Exception:  # whose fault it is shows when each is written alone
-        return False
+    except Exception:  # whose fault it is shows when each is written alone; if only the answer
+        return False  # was lost, each meets its own compare-and-set or unique key
     _end(batch)
     return True
 
