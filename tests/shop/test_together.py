@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from checkout import writes
-from checkout.models import Order, Payment, Transition
+from checkout.models import Order, OrderItem, Payment, Share, Transition
 from checkout.sql import Statement
 from checkout.work import Overtaken
 from checkout.writes import TOGETHER, Write, Writes
@@ -107,6 +107,22 @@ async def test_who_is_cancelled_while_it_waits_keeps_nobody_from_being_written(
     assert [n for n, end in enumerate(ends) if end is not None] == list(range(0, FACTS, 5))
     assert await inserted() >= {f"fact{n}" for n in range(FACTS) if n % 5}
     await fact(running, FACTS, ids[0]).commit()
+
+
+@EACH_SERVER_TOO
+async def test_thirty_orders_at_once_and_their_payments_keep_their_own_lines_and_shares(
+    running: RunningShop,
+) -> None:
+    buyer = await running.buyer()
+    placed = await asyncio.gather(*[buyer.order(quantity=n % 5 + 1) for n in range(FACTS)])
+    for n, order in enumerate(placed):
+        [item] = await OrderItem.filter(order__order_no=order["order_no"])
+        assert item.quantity == n % 5 + 1
+    started = await asyncio.gather(*[buyer.start(order["order_no"]) for order in placed])
+    for order, answer in zip(placed, started, strict=True):
+        [share] = await Share.filter(payment__order__order_no=order["order_no"])
+        assert share.out_trade_no == answer.json()["out_trade_no"]
+        assert share.total_fen == order["total_fen"]
 
 
 @EACH_SERVER_TOO
