@@ -38,13 +38,15 @@ def ports() -> tuple[int, int]:
     return free_port(), free_port()
 
 
-def start(copy: Path, ports: tuple[int, int], *more: str) -> subprocess.Popen[str]:
+def start(
+    copy: Path, ports: tuple[int, int], *more: str, **settings: str
+) -> subprocess.Popen[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("SHOP_")}
     words = ["demo", "--port", str(ports[0]), "--sandbox-port", str(ports[1]), *more]
     return subprocess.Popen(
         [sys.executable, "-B", "-m", "shop", *words],
         cwd=copy,
-        env=kept | {"PYTHONIOENCODING": "ascii"},
+        env=kept | {"PYTHONIOENCODING": "ascii"} | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -111,6 +113,18 @@ def test_full_shows_the_signed_strings_as_they_are(copy: Path, ports: tuple[int,
     assert covered[3].startswith("      prepay_id=")
     notified = printed.partition("WeChat signed\n")[2].splitlines()[:3]
     assert json.loads(notified[2].strip().removesuffix("\\n"))["event_type"]
+
+
+def test_a_channel_without_v3_s_signatures_is_not_waited_for(
+    copy: Path, ports: tuple[int, int]
+) -> None:
+    demo = start(copy, ports, "--once", SHOP_CHANNELS="huifu")
+    printed, wrong = demo.communicate(timeout=120)
+    assert (demo.returncode, wrong) == (0, "")
+    lasted = [float(seconds) for seconds in re.findall(r"PAID in (\S+) s", printed)]
+    assert len(lasted) == 2
+    assert max(lasted) < module.PATIENCE
+    assert " signed " not in printed
 
 
 @pytest.fixture

@@ -138,13 +138,14 @@ class Story:
         started = self._post(f"{self.shop}{path}/payments", {"scene": scene}, session)
         invoke = started["invoke"]
         _line(f"POST {path}/payments", scene, invoke["package"])
-        self._signed("the shop signed", "transactions/jsapi")
+        in_v3 = self._signed("the shop signed", "transactions/jsapi")
         covers = f"{invoke['appId']}\n{invoke['timeStamp']}\n{invoke['nonceStr']}\n"
         self.show("paySign covers", f"{covers}{invoke['package']}\n")
         answer = self._post(f"{self.sandbox}/_sandbox/pay", invoke)
         _line("the buyer taps pay", "", answer["err_msg"])
         state = self._wait_until_paid(path, session)
-        self._signed("WeChat signed", "/notify/wechat/payment")
+        if in_v3:
+            self._signed("WeChat signed", "/notify/wechat/payment", patience=PATIENCE)
         _line(f"GET  {path}", "", f"{state} in {time.monotonic() - began:.1f} s")
         return state == "PAID"
 
@@ -164,16 +165,20 @@ class Story:
                 return state
             time.sleep(0.05)
 
-    def _signed(self, what: str, part: str) -> None:
-        """Print the newest signed string of this kind from the sandbox's log."""
+    def _signed(self, what: str, part: str, *, patience: float = 0) -> bool:
+        """Print the newest signed string of this kind from the sandbox's log, if there is one.
+
+        A notification is logged after its answer: wait for it, `patience` seconds at most.
+        """
         entries = self._entries(part)
-        until = time.monotonic() + PATIENCE  # a notification is logged after its answer
+        until = time.monotonic() + patience
         while not entries and time.monotonic() < until:
             time.sleep(0.05)
             entries = self._entries(part)
         if entries:
             self.seen = entries[-1]["n"]
             self.show(what, entries[-1]["signed_message"])
+        return bool(entries)
 
     def _entries(self, part: str) -> list[dict[str, Any]]:
         log = self.http.get(f"{self.sandbox}/_sandbox/log", params={"after": self.seen}).json()
