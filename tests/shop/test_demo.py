@@ -38,9 +38,7 @@ def ports() -> tuple[int, int]:
     return free_port(), free_port()
 
 
-def start(
-    copy: Path, ports: tuple[int, int], *more: str, **settings: str
-) -> subprocess.Popen[str]:
+def start(copy: Path, ports: tuple[int, int], *more: str, **settings: str) -> subprocess.Popen[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("SHOP_")}
     words = ["demo", "--port", str(ports[0]), "--sandbox-port", str(ports[1]), *more]
     return subprocess.Popen(
